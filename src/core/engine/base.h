@@ -1,0 +1,69 @@
+/* base.h - the handful of words every other file of the core uses.
+ *
+ * Job: assertions, branch hints, time.  Nothing here keeps state.
+ *
+ * Assertions.  wf_assert stays on in release builds: it guards facts whose
+ * breach would corrupt somebody's stack, and costs a predicted branch.
+ * wf_check is for debug builds (-DWF_DEBUG), where a whole structure is walked.
+ * Both print "function: broken fact", because that is what a bug report needs.
+ *
+ * Time is CLOCK_MONOTONIC in nanoseconds everywhere in the core.  Deadlines are
+ * absolute; a timeout (relative) exists only at the edge of the API.
+ */
+#ifndef WF_BASE_H
+#define WF_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define wf_likely(x) __builtin_expect(!!(x), 1)
+#define wf_unlikely(x) __builtin_expect(!!(x), 0)
+
+#define wf_container_of(ptr, type, member) \
+    ((type *)((char *)(ptr) - offsetof(type, member)))
+
+/* Prints "weft: where: fact" to standard error and aborts.  Async-signal-safe. */
+__attribute__((noreturn, cold)) void wf_panic(const char *where, const char *fact);
+
+#define wf_assert(cond, fact) \
+    (wf_likely(cond) ? (void)0 : wf_panic(__func__, fact))
+
+#ifdef WF_DEBUG
+#define wf_check(cond, fact) wf_assert(cond, fact)
+#else
+#define wf_check(cond, fact) ((void)0)
+#endif
+
+/* A deadline that never comes. */
+#define WF_NEVER INT64_MAX
+
+#define WF_NS_PER_S INT64_C(1000000000)
+#define WF_NS_PER_MS INT64_C(1000000)
+
+static inline int64_t wf_timespec_ns(const struct timespec *ts)
+{
+    /* Saturates: a caller may ask for more seconds than nanoseconds can count. */
+    if (ts->tv_sec >= INT64_MAX / WF_NS_PER_S)
+        return WF_NEVER;
+    return (int64_t)ts->tv_sec * WF_NS_PER_S + ts->tv_nsec;
+}
+
+static inline int64_t wf_now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * WF_NS_PER_S + ts.tv_nsec;
+}
+
+/* The deadline `timeout_ns` from now; a negative timeout means never. */
+static inline int64_t wf_deadline(int64_t timeout_ns)
+{
+    int64_t deadline;
+    if (timeout_ns < 0 || __builtin_add_overflow(wf_now_ns(), timeout_ns, &deadline))
+        return WF_NEVER;
+    return deadline;
+}
+
+#endif

@@ -1,0 +1,203 @@
+/* stack.c - cuts stacks from slabs.
+ *
+ * One cell, from below (stack.h has the picture):
+ *
+ *     guard         GUARD_SIZE           no access
+ *     C stack       pool->size           plus the lower part of the home page
+ *     home page     WF_PAGE_SIZE         holds top and header, at HOME_OFFSET + colour
+ *     chunk         WF_STACK_CHUNK_SIZE  plus the upper part of the home page
+ *
+ * The chunk ends where the next cell's guard begins, so running off either end of a
+ * cell is noticed.
+ *
+ * Guards.  MADV_GUARD_INSTALL (Linux 6.13) marks the page without splitting the slab's
+ * mapping: a million guards fit under vm.max_map_count.  Where the kernel refuses it
+ * with EINVAL (older; or the memory is locked, after mlockall) we use mprotect, which
+ * splits: some 32,000 stacks, then ENOMEM, and so do we.  Going on without a guard was
+ * rejected: an overflow would then silently rewrite the neighbour's Python frames, while a
+ * spawn that fails is something a program can see.  Which of the two works is
+ * not remembered, because it depends on more than the kernel, and asking costs 0.1 us.
+ *
+ * Huge pages are refused: one of them would back six stacks where a page each suffices.
+ */
+#include "stack.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define GUARD_SIZE WF_STACK_GUARD_SIZE
+
+/* Where the header lies in its home page.  Below it the first C frames need about 1 KiB when a
+ * green thread parks a few calls deep; above it, the first Python frames about 400 bytes. */
+#define HOME_OFFSET 2048
+#define COLOUR_STEP 192 /* three cache lines */
+#define COLOUR_RANGE 960
+#define CHUNK_AT_HOME 600 /* least part of the chunk to lie in the home page */
+
+_Static_assert(sizeof(struct wf_stack) <= WF_STACK_HEADER_SIZE, "the header holds struct wf_stack");
+_Static_assert(HOME_OFFSET + COLOUR_RANGE - COLOUR_STEP + WF_STACK_HEADER_SIZE + CHUNK_AT_HOME <=
+                   WF_PAGE_SIZE,
+               "stack, header and chunk share the home page, whatever the colour");
+_Static_assert(HOME_OFFSET % 64 == 0 && COLOUR_STEP % 64 == 0 && WF_STACK_HEADER_SIZE % 64 == 0,
+               "top and chunk start on a cache line");
+
+/* More than any processor can address, and small enough to be added to. */
+#define SIZE_LIMIT ((size_t)1 << 48)
+
+/* === The registry of slabs =========================================================
+ *
+ * Append-only: a slab lives as long as the process.  A writer claims a slot, fills in `lo` and then
+ * publishes `hi`; until then the slot is an empty range, which contains nothing.
+ */
+#define SLABS_MAX 4096 /* 64 KiB of zero pages, touched as they fill */
+
+static struct {
+    _Atomic(uintptr_t) lo, hi;
+} slabs[SLABS_MAX];
+static atomic_size_t slabs_claimed;
+
+static bool register_slab(const char *slab, size_t bytes)
+{
+    size_t slot = atomic_load(&slabs_claimed);
+    do {
+        if (slot == SLABS_MAX)
+            return false;
+    } while (!atomic_compare_exchange_weak(&slabs_claimed, &slot, slot + 1));
+    atomic_store_explicit(&slabs[slot].lo, (uintptr_t)slab, memory_order_relaxed);
+    atomic_store_explicit(&slabs[slot].hi, (uintptr_t)slab + bytes, memory_order_release);
+    return true;
+}
+
+bool wf_stack_owns(const void *address)
+{
+    uintptr_t a = (uintptr_t)address;
+    size_t count = atomic_load(&slabs_claimed);
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t hi = atomic_load_explicit(&slabs[i].hi, memory_order_acquire);
+        uintptr_t lo = atomic_load_explicit(&slabs[i].lo, memory_order_relaxed);
+        if (lo <= a && a < hi)
+            return true;
+    }
+    return false;
+}
+
+/* === Slabs ========================================================================= */
+
+static size_t cell_size(const struct wf_stack_pool *pool)
+{
+    return GUARD_SIZE + pool->size + WF_PAGE_SIZE + WF_STACK_CHUNK_SIZE;
+}
+
+static char *map_slab(size_t bytes)
+{
+    char *slab = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (slab == MAP_FAILED)
+        return NULL;
+    madvise(slab, bytes, MADV_NOHUGEPAGE); /* fails where there are none to refuse */
+    return slab;
+}
+
+/* Gives the pool a new slab, of fewer cells if the system is short of address space. */
+static bool reserve_slab(struct wf_stack_pool *pool)
+{
+    for (size_t cells = pool->slab_cells; cells > 0; cells /= 2) {
+        size_t bytes;
+        char *slab;
+        if (__builtin_mul_overflow(cells, cell_size(pool), &bytes) || !(slab = map_slab(bytes)))
+            continue;
+        if (!register_slab(slab, bytes)) {
+            munmap(slab, bytes);
+            break;
+        }
+        pool->slab_next = slab;
+        pool->slab_end = slab + bytes;
+        return true;
+    }
+    errno = ENOMEM;
+    return false;
+}
+
+/* === Stacks ======================================================================== */
+
+static bool install_guard(char *page)
+{
+    if (madvise(page, GUARD_SIZE, MADV_GUARD_INSTALL) == 0)
+        return true;
+    return errno == EINVAL && mprotect(page, GUARD_SIZE, PROT_NONE) == 0;
+}
+
+/* Writes the header of the stack in `cell`.  This is the first touch of its home page. */
+static struct wf_stack *lay_out(struct wf_stack_pool *pool, char *cell)
+{
+    char *lo = cell + GUARD_SIZE;
+    char *top = lo + pool->size + HOME_OFFSET + pool->made * COLOUR_STEP % COLOUR_RANGE;
+    struct wf_stack *stack = (struct wf_stack *)top;
+    *stack = (struct wf_stack){
+        .lo = lo,
+        .top = top,
+        .chunk_lo = top + WF_STACK_HEADER_SIZE,
+        .chunk_hi = cell + cell_size(pool),
+        .pool = pool,
+    };
+    return stack;
+}
+
+/* A cell whose guard cannot be installed stays uncut, for the next attempt. */
+static struct wf_stack *cut(struct wf_stack_pool *pool)
+{
+    if (pool->slab_next == pool->slab_end && !reserve_slab(pool))
+        return NULL;
+    char *cell = pool->slab_next;
+    if (!install_guard(cell))
+        return NULL;
+    struct wf_stack *stack = lay_out(pool, cell);
+    pool->slab_next += cell_size(pool);
+    pool->made++;
+    return stack;
+}
+
+/* === The pool ======================================================================
+ *
+ * While a stack is in use its next_free points to itself.  Releasing it twice would put two
+ * green threads on it one day; this mark finds out at once.
+ */
+
+void wf_stack_pool_init(struct wf_stack_pool *pool, size_t size, size_t slab_cells)
+{
+    wf_assert(slab_cells > 0, "a slab has at least one cell");
+    if (size > SIZE_LIMIT)
+        size = SIZE_LIMIT; /* cannot be mapped either; keeps the sums below from overflowing */
+    *pool = (struct wf_stack_pool){
+        .size = (size + WF_PAGE_SIZE - 1) & ~(size_t)(WF_PAGE_SIZE - 1),
+        .slab_cells = slab_cells,
+    };
+}
+
+struct wf_stack *wf_stack_acquire(struct wf_stack_pool *pool)
+{
+    struct wf_stack *stack = wf_likely(pool->free) ? pool->free : cut(pool);
+    if (wf_unlikely(!stack))
+        return NULL;
+    pool->free = stack->next_free;
+    stack->next_free = stack;
+    return stack;
+}
+
+void wf_stack_release(struct wf_stack *stack)
+{
+    wf_assert(stack->next_free == stack, "the stack is not in use");
+    stack->next_free = stack->pool->free;
+    stack->pool->free = stack;
+}
+
+bool wf_stack_guard_contains(const struct wf_stack *stack, const void *address)
+{
+    const char *a = address;
+    return stack->lo - GUARD_SIZE <= a && a < stack->lo;
+}
