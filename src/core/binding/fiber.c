@@ -1,0 +1,192 @@
+/* fiber.c - the memory and the identity of green threads; fiber.h has the idea.
+ *
+ * All fibers lie in one reserved range of addresses.  So "is this thread identifier one
+ * of ours?" is two comparisons, which every pthread function that CPython hands
+ * an identifier to must be able to ask, and memory is never given back, which is
+ * what makes stale wakes harmless.
+ */
+#include "fiber.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+/* Address space for four million at once; less is tried if an address-space limit refuses. */
+#define MOST_FIBERS ((size_t)1 << 22)
+#define LEAST_FIBERS ((size_t)1 << 12)
+
+static struct wf_fiber *fibers;
+static size_t capacity;
+static _Atomic size_t made;
+static _Atomic uint64_t serials;
+
+/* Guards the free list and all joiner lists.  Held for a few instructions at a time. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct wf_fiber *free_fibers;
+
+int wf_fiber_init(void)
+{
+    if (fibers != NULL)
+        return 0;
+    for (capacity = MOST_FIBERS; capacity >= LEAST_FIBERS; capacity /= 2) {
+        void *memory = mmap(NULL, capacity * sizeof *fibers, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory != MAP_FAILED) {
+            fibers = memory;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static struct wf_fiber *fiber_take(void)
+{
+    struct wf_fiber *fiber;
+
+    pthread_mutex_lock(&lock);
+    fiber = free_fibers;
+    if (fiber != NULL)
+        free_fibers = fiber->next_free;
+    else if (made < capacity)
+        fiber = &fibers[made++];
+    pthread_mutex_unlock(&lock);
+    return fiber;
+}
+
+struct wf_fiber *wf_fiber_new(struct wf_worker *worker, enum wf_kind kind)
+{
+    struct wf_fiber *fiber = fiber_take();
+
+    if (fiber == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    fiber->park_id = 0;
+    fiber->worker = worker;
+    fiber->vessel = NULL;
+    fiber->tstate = NULL;
+    fiber->start = NULL;
+    fiber->arg = NULL;
+    fiber->green = NULL;
+    wf_list_init(&fiber->joiners);
+    fiber->kind = kind;
+    fiber->reason = WF_PARK_NONE;
+    fiber->attached = fiber->timed = fiber->joinable = fiber->daemon = false;
+    fiber->serial = ++serials;
+    return fiber;
+}
+
+void wf_fiber_free(struct wf_fiber *fiber)
+{
+    wf_assert(fiber->state == WF_FREE, "a fiber in use was freed");
+    pthread_mutex_lock(&lock);
+    wf_check(wf_list_empty(&fiber->joiners), "a fiber with joiners was freed");
+    fiber->serial = 0;
+    fiber->next_free = free_fibers;
+    free_fibers = fiber;
+    pthread_mutex_unlock(&lock);
+}
+
+struct wf_fiber *wf_fiber_from_ident(unsigned long ident)
+{
+    unsigned long lo = (unsigned long)fibers;
+    if (fibers == NULL || ident < lo || ident >= (unsigned long)(fibers + capacity))
+        return NULL;
+    return (ident - lo) % sizeof *fibers == 0 ? (struct wf_fiber *)ident : NULL;
+}
+
+int wf_fiber_each(int (*visit)(struct wf_fiber *fiber, void *arg), void *arg)
+{
+    for (size_t i = 0; i < made; i++) {
+        int result = fibers[i].serial != 0 ? visit(&fibers[i], arg) : 0;
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+bool wf_fiber_add_joiner(struct wf_fiber *fiber, uint64_t serial, struct wf_joiner *joiner)
+{
+    bool alive;
+
+    pthread_mutex_lock(&lock);
+    alive = fiber->serial == serial && fiber->state != WF_DONE;
+    if (alive)
+        wf_list_push_back(&fiber->joiners, &joiner->link);
+    else
+        wf_list_init(&joiner->link);
+    pthread_mutex_unlock(&lock);
+    return alive;
+}
+
+void wf_fiber_remove_joiner(struct wf_joiner *joiner)
+{
+    pthread_mutex_lock(&lock);
+    wf_list_remove(&joiner->link);
+    pthread_mutex_unlock(&lock);
+}
+
+bool wf_fiber_over(struct wf_fiber *fiber, uint64_t serial)
+{
+    bool over;
+
+    pthread_mutex_lock(&lock);
+    over = fiber->serial != serial || fiber->state == WF_DONE;
+    pthread_mutex_unlock(&lock);
+    return over;
+}
+
+void wf_fiber_end(struct wf_fiber *fiber, void (*wake)(struct wf_fiber *fiber, uint64_t park_id))
+{
+    struct wf_list *node;
+
+    pthread_mutex_lock(&lock);
+    fiber->serial = 0; /* a joinable one is still found by its address */
+    /* A joiner's memory is his stack: after he is unlinked it may be gone, so wake him under the lock. */
+    while ((node = wf_list_pop_front(&fiber->joiners)) != NULL) {
+        struct wf_joiner *joiner = wf_container_of(node, struct wf_joiner, link);
+        wake(joiner->fiber, joiner->park_id);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void wf_fiber_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void wf_fiber_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+void wf_fiber_orphan_all_but(struct wf_fiber *survivor, struct wf_fiber *root)
+{
+    for (size_t i = 0; i < made; i++) {
+        struct wf_fiber *fiber = &fibers[i];
+        if (fiber == survivor || fiber == root || fiber->serial == 0)
+            continue;
+        fiber->serial = 0;
+        fiber->park_id = 0;
+    }
+    wf_list_init(&survivor->joiners);
+    if (root != NULL)
+        wf_list_init(&root->joiners);
+}
+
+const char *wf_reason_text(enum wf_reason reason)
+{
+    switch (reason) {
+    case WF_PARK_NONE: return "not parked";
+    case WF_PARK_SLEEP: return "sleeping";
+    case WF_PARK_JOIN: return "waiting for a green thread to end";
+    case WF_PARK_READ: return "waiting to read";
+    case WF_PARK_WRITE: return "waiting to write";
+    case WF_PARK_CONNECT: return "waiting for a connection";
+    case WF_PARK_POLL: return "waiting for any of several descriptors";
+    case WF_PARK_SEMAPHORE: return "waiting for a lock";
+    case WF_PARK_OFFLOAD: return "waiting for a call on an OS thread";
+    case WF_PARK_BACKOFF: return "waiting to try again";
+    }
+    return "?";
+}

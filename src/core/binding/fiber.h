@@ -1,0 +1,152 @@
+/* fiber.h - a green thread as the scheduler sees it, and the vessel it runs in.
+ *
+ * A *fiber* is what can be scheduled: a state, a name for the current park, an owner (the worker).
+ * A *vessel* is what it runs in: a C stack, the context saved on it, and a thread state, kept
+ * together and used by one fiber after another.  A new fiber has no vessel yet; a
+ * burst of ten thousand short green threads may all pass through one.
+ *
+ * Three kinds of fiber:
+ *   ROOT   the computation an OS thread was running when it got a worker.  Its vessel has no
+ *          stack of ours and borrows the OS thread's own thread state.
+ *   GREEN  made by weft.spawn; runs a Python callable on the vessel's thread state.
+ *   RAW    made by CPython's own pthread_create; runs a C function, which
+ *          makes and deletes its thread state itself.
+ *
+ * States, who may run, and who owns the stack:
+ *   FREE      on a free list.  No vessel.
+ *   NEW       on the run queue, never ran.  No vessel (RAW: a vessel prepared, not entered).
+ *   RUNNABLE  on the run queue; its context is saved on its own stack.
+ *   RUNNING   the worker's current fiber; the registers are in the processor.
+ *   PARKED    on no queue; its context is saved; whoever knows (fiber, park_id) may unpark it.
+ *   DONE      over.  No vessel.  Kept only until a joinable RAW fiber has been joined.
+ *
+ * Invariants
+ *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
+ *       (fiber, park_id) pair never matches, because park ids are never repeated.
+ *   F2  Only sched.c writes `state`.
+ *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
+ */
+#ifndef WF_FIBER_H
+#define WF_FIBER_H
+
+#include <Python.h>
+
+#include "../engine/base.h"
+#include "../engine/context.h"
+#include "../engine/inbox.h"
+#include "../engine/list.h"
+#include "../engine/stack.h"
+
+struct wf_worker;
+struct wf_green;
+
+enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
+
+enum wf_kind { WF_ROOT, WF_GREEN, WF_RAW };
+
+/* Why a fiber is parked.  Unique and descriptive; they appear in dumps. */
+enum wf_reason {
+    WF_PARK_NONE,
+    WF_PARK_SLEEP,
+    WF_PARK_JOIN,
+    WF_PARK_READ,
+    WF_PARK_WRITE,
+    WF_PARK_CONNECT,
+    WF_PARK_POLL,
+    WF_PARK_SEMAPHORE,
+    WF_PARK_OFFLOAD,
+    WF_PARK_BACKOFF,
+};
+
+/* What ended a park. */
+enum wf_wake { WF_WOKEN, WF_TIMED_OUT, WF_INTERRUPTED };
+
+struct wf_vessel {
+    struct wf_stack stack; /* first: the stack's header is the vessel */
+    struct wf_context context;
+    PyThreadState *tstate; /* the vessel's own; NULL if it never carried a GREEN fiber */
+    struct wf_fiber *fiber; /* who is in it; NULL in the pool */
+    struct wf_vessel *next_free;
+    bool entered;          /* its loop is running: resume it, do not enter it */
+    bool raw;              /* which pool it returns to: RAW fibers bring their own thread state */
+    bool chunk_lent;       /* a RAW fiber's thread state uses the data-stack chunk */
+};
+
+_Static_assert(sizeof(struct wf_vessel) <= WF_STACK_HEADER_SIZE, "a vessel outgrew the stack header");
+
+struct wf_fiber {
+    uint64_t park_id;         /* names the current park; 0 while not parked */
+    struct wf_worker *worker; /* where it lives, for ever */
+    struct wf_vessel *vessel;
+    PyThreadState *tstate;    /* to attach or bind when it is resumed; RAW: learnt at each park */
+    uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
+    struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
+    union {
+        struct wf_green *green; /* GREEN: its handle, a strong reference */
+        struct {
+            void *(*start)(void *); /* RAW */
+            void *arg;
+        };
+        struct wf_fiber *next_free; /* FREE */
+    };
+    struct wf_inbox_node inbox_node;
+    _Atomic uint64_t inbox_park; /* newest park that another OS thread wants ended */
+    atomic_bool inbox_posted;    /* inbox_node is in the inbox */
+    uint8_t state, kind, reason, wake;
+    bool attached;            /* it parked holding the GIL and wants it back */
+    bool timed;               /* a live timer names the current park */
+    bool joinable;            /* RAW: stays DONE until joined or detached */
+    bool daemon;
+};
+
+/* A wait for the end of a fiber; lives on the waiter's stack. */
+struct wf_joiner {
+    struct wf_list link;
+    struct wf_fiber *fiber; /* who waits */
+    uint64_t park_id;
+};
+
+/* Reserves the memory of all fibers; 0, or -1 with errno. */
+int wf_fiber_init(void);
+
+/* A fiber of this kind with a fresh serial, or NULL with errno ENOMEM. */
+struct wf_fiber *wf_fiber_new(struct wf_worker *worker, enum wf_kind kind);
+
+/* Gives it back.  Its serial is 0 from now on. */
+void wf_fiber_free(struct wf_fiber *fiber);
+
+/* The fiber whose identity this is, or NULL (an OS thread's, or nonsense). */
+struct wf_fiber *wf_fiber_from_ident(unsigned long ident);
+
+static inline unsigned long wf_fiber_ident(const struct wf_fiber *fiber)
+{
+    return (unsigned long)fiber;
+}
+
+/* Calls visit(fiber, arg) for all that were ever made and are not free, oldest memory first, until it returns
+ * non-zero, and returns that. */
+int wf_fiber_each(int (*visit)(struct wf_fiber *fiber, void *arg), void *arg);
+
+/* If the life `serial` of `fiber` is not over, links the joiner and returns true. */
+bool wf_fiber_add_joiner(struct wf_fiber *fiber, uint64_t serial, struct wf_joiner *joiner);
+
+/* Unlinks, whether it was still linked or not. */
+void wf_fiber_remove_joiner(struct wf_joiner *joiner);
+
+/* Is the life `serial` of `fiber` over? */
+bool wf_fiber_over(struct wf_fiber *fiber, uint64_t serial);
+
+/* Ends the life: calls wake(fiber, park_id) for every joiner, and from now on wf_fiber_over is true. */
+void wf_fiber_end(struct wf_fiber *fiber, void (*wake)(struct wf_fiber *fiber, uint64_t park_id));
+
+/* fork: nobody may be in the middle of a list when memory is copied. */
+void wf_fiber_before_fork(void);
+void wf_fiber_after_fork(void); /* in parent and child */
+
+/* In the child of a fork: all lives but these two (`root` may be the survivor) are over.  Their memory is not
+ * used again: their stacks may hold objects of live Python code. */
+void wf_fiber_orphan_all_but(struct wf_fiber *survivor, struct wf_fiber *root);
+
+const char *wf_reason_text(enum wf_reason reason);
+
+#endif

@@ -1,0 +1,775 @@
+/* greenthread.c - spawn, join, result: green threads as Python sees them.  greenthread.h has the idea. */
+#include "greenthread.h"
+
+#include "hook.h"
+#include "sched.h"
+#include "tstate.h"
+
+#include <math.h>
+#include <structmember.h>
+
+/* There may be a million: 112 bytes with the collector's header, and nothing else for a call without arguments. */
+struct wf_green {
+    PyObject_HEAD
+    struct wf_fiber *fiber; /* means this green thread only while fiber->serial == serial */
+    uint64_t serial;
+    PyObject *fn;           /* once it has ended: the function's name; NULL if not spawned */
+    PyObject *args;         /* (*args, *keyword values); NULL if none, and once it has ended */
+    PyObject *kwnames;
+    PyObject *context;
+    PyObject *name;         /* NULL until somebody sets or reads it */
+    PyObject *outcome;      /* once it has ended: the result, or, if `failed`, the exception */
+    PyObject *weakrefs;
+    uint32_t number;        /* for the default name */
+    uint16_t collectors;    /* how many wait in result() or exception() */
+    bool ended : 1;
+    bool failed : 1;
+    bool spawned : 1;       /* by weft.spawn */
+    bool daemon : 1;
+};
+
+static PyTypeObject *green_type;
+static PyObject *report_exception;  /* callable(green thread, exception) */
+static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
+static uint32_t spawned_count;
+
+/* {=== Handles ===} */
+
+static struct wf_green *green_new(struct wf_fiber *fiber, bool spawned)
+{
+    struct wf_green *green = PyObject_GC_New(struct wf_green, green_type);
+
+    if (green == NULL)
+        return NULL;
+    green->fiber = fiber;
+    green->serial = fiber->serial;
+    green->fn = green->args = green->kwnames = green->context = NULL;
+    green->name = green->outcome = green->weakrefs = NULL;
+    green->number = 0;
+    green->collectors = 0;
+    green->ended = green->failed = false;
+    green->spawned = spawned;
+    green->daemon = fiber->daemon;
+    PyObject_GC_Track(green);
+    return green;
+}
+
+static int green_traverse(struct wf_green *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->fn);
+    Py_VISIT(self->args);
+    Py_VISIT(self->context);
+    Py_VISIT(self->outcome);
+    return 0;
+}
+
+static int green_clear(struct wf_green *self)
+{
+    Py_CLEAR(self->fn);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->kwnames);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->name);
+    Py_CLEAR(self->outcome);
+    return 0;
+}
+
+static void green_dealloc(struct wf_green *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    green_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static bool green_alive(struct wf_green *self)
+{
+    return !self->ended && !wf_fiber_over(self->fiber, self->serial);
+}
+
+static PyObject *label_of(PyObject *fn)
+{
+    if (PyFunction_Check(fn))
+        return Py_NewRef(((PyFunctionObject *)fn)->func_name);
+    if (PyMethod_Check(fn))
+        return label_of(PyMethod_GET_FUNCTION(fn));
+    return Py_NewRef(PyUnicode_InternFromString(Py_TYPE(fn)->tp_name));
+}
+
+/* The handle of a fiber we did not spawn, made when first asked for. */
+static PyObject *foreign_handle(struct wf_fiber *fiber)
+{
+    PyObject *ident = PyLong_FromUnsignedLong(wf_fiber_ident(fiber));
+    struct wf_green *green;
+
+    if (ident == NULL)
+        return NULL;
+    green = (struct wf_green *)Py_XNewRef(PyDict_GetItemWithError(foreign_handles, ident));
+    if (green != NULL && green->serial != fiber->serial)
+        Py_CLEAR(green); /* of an earlier thread with this identity */
+    if (green == NULL && !PyErr_Occurred()) {
+        green = green_new(fiber, false);
+        if (green != NULL && PyDict_SetItem(foreign_handles, ident, (PyObject *)green) < 0)
+            Py_CLEAR(green);
+    }
+    Py_DECREF(ident);
+    return (PyObject *)green;
+}
+
+static PyObject *handle_of(struct wf_fiber *fiber)
+{
+    if (fiber->kind == WF_GREEN)
+        return Py_XNewRef((PyObject *)fiber->green);
+    return foreign_handle(fiber);
+}
+
+/* {=== Running ===} */
+
+/* threading.current_thread() in a green thread registers a dummy Thread under our identity, which another may get. */
+static void forget_dummy_thread(struct wf_fiber *fiber)
+{
+    PyObject *ident;
+
+    if (threading_active == NULL || PyDict_GET_SIZE(threading_active) == 1)
+        return;
+    ident = PyLong_FromUnsignedLong(wf_fiber_ident(fiber));
+    if (ident == NULL || (PyDict_Contains(threading_active, ident) == 1
+                          && PyDict_DelItem(threading_active, ident) < 0))
+        PyErr_Clear();
+    Py_XDECREF(ident);
+}
+
+static PyObject *call_in_context(struct wf_green *self)
+{
+    PyObject **items = self->args ? ((PyTupleObject *)self->args)->ob_item : NULL;
+    Py_ssize_t count = self->args ? PyTuple_GET_SIZE(self->args) : 0;
+    Py_ssize_t keywords = self->kwnames ? PyTuple_GET_SIZE(self->kwnames) : 0;
+    PyObject *result;
+
+    if (PyContext_Enter(self->context) < 0)
+        return NULL;
+    result = PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
+    if (PyContext_Exit(self->context) < 0) {
+        /* The function left a context of its own entered; that ends with the thread. */
+        PyErr_WriteUnraisable(self->fn);
+    }
+    return result;
+}
+
+/* threading's rule: an exception is reported at once, unless it ends the thread silently. */
+static void report(struct wf_green *self)
+{
+    PyObject *result;
+
+    if (self->collectors > 0 || report_exception == NULL
+        || PyErr_GivenExceptionMatches(self->outcome, PyExc_SystemExit))
+        return;
+    result = PyObject_CallFunctionObjArgs(report_exception, self, self->outcome, NULL);
+    if (result == NULL)
+        PyErr_WriteUnraisable((PyObject *)self);
+    Py_XDECREF(result);
+}
+
+static void green_end(struct wf_green *self)
+{
+    Py_XSETREF(self->fn, label_of(self->fn));
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->kwnames);
+    Py_CLEAR(self->context);
+    self->ended = true;
+}
+
+static void run_green(struct wf_fiber *fiber)
+{
+    struct wf_green *self = fiber->green;
+
+    self->outcome = call_in_context(self);
+    if (self->outcome == NULL) {
+        self->outcome = wf_take_exception();
+        self->failed = true;
+        report(self);
+    }
+    green_end(self);
+    forget_dummy_thread(fiber);
+    fiber->green = NULL;
+    Py_DECREF(self);
+}
+
+/* No stack could be had for it. */
+static void stillborn_green(struct wf_fiber *fiber)
+{
+    struct wf_green *self = fiber->green;
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_SetString(PyExc_MemoryError, "no memory for the stack of a green thread");
+    self->outcome = wf_take_exception();
+    self->failed = true;
+    PyErr_Restore(type, value, traceback);
+    PySys_FormatStderr("weft: a green thread could not start: no memory for its stack\n");
+    green_end(self);
+    fiber->green = NULL;
+    Py_DECREF(self);
+}
+
+/* {=== spawn ===} */
+
+static PyObject *pack(PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *tuple = PyTuple_New(count);
+
+    if (tuple != NULL)
+        for (Py_ssize_t i = 0; i < count; i++)
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    return tuple;
+}
+
+static int green_fill(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    Py_ssize_t count = nargs - 1 + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+
+    self->number = ++spawned_count;
+    self->fn = Py_NewRef(args[0]);
+    self->kwnames = Py_XNewRef(kwnames);
+    if (count > 0 && (self->args = pack(args + 1, count)) == NULL)
+        return -1;
+    self->context = PyContext_CopyCurrent();
+    return self->context != NULL ? 0 : -1;
+}
+
+PyDoc_STRVAR(spawn_doc,
+"spawn(fn, /, *args, **kwargs)\n--\n\n"
+"Start fn(*args, **kwargs) in a new green thread and return its GreenThread.\n\n"
+"It runs on this OS thread, from the moment the caller next parks, in a copy of the\n"
+"caller's contextvars context.  The first spawn switches the libc hooks on.\n"
+"Raises MemoryError if there is no room for another green thread.  Does not park.");
+
+static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    struct wf_worker *worker = wf_worker_get();
+    struct wf_fiber *fiber;
+    struct wf_green *green;
+
+    (void)module;
+    if (worker == NULL)
+        return NULL;
+    if (nargs == 0 || !PyCallable_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "spawn() needs a callable as its first argument");
+        return NULL;
+    }
+    if (worker->passing > 0) {
+        PyErr_SetString(PyExc_RuntimeError, "can't spawn a green thread at interpreter shutdown");
+        return NULL;
+    }
+    if (wf_hook_ensure() < 0)
+        return NULL;
+    fiber = wf_fiber_new(worker, WF_GREEN);
+    if (fiber == NULL)
+        return PyErr_NoMemory();
+    fiber->daemon = worker->current->daemon;
+    green = green_new(fiber, true);
+    if (green == NULL || green_fill(green, args, nargs, kwnames) < 0)
+        goto error;
+    fiber->green = (struct wf_green *)Py_NewRef((PyObject *)green);
+    if (!wf_sched_start_green(worker, fiber, PyThread_get_stacksize())) {
+        Py_DECREF(green);
+        PyErr_NoMemory();
+        goto error;
+    }
+    return (PyObject *)green;
+error:
+    wf_fiber_free(fiber);
+    Py_XDECREF(green);
+    return NULL;
+}
+
+/* {=== Waiting ===} */
+
+static int64_t seconds_to_ns(PyObject *seconds)
+{
+    double value = PyFloat_AsDouble(seconds);
+
+    if (value == -1.0 && PyErr_Occurred())
+        return -1;
+    if (isnan(value)) {
+        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
+        return -1;
+    }
+    if (value >= (double)(WF_NEVER / WF_NS_PER_S))
+        return WF_NEVER;
+    return value <= 0 ? 0 : (int64_t)ceil(value * 1e9);
+}
+
+/* The argument `timeout` in seconds or None.  -1 with an exception, as no deadline is negative. */
+static int64_t deadline_from(PyObject *timeout)
+{
+    int64_t ns;
+
+    if (timeout == NULL || timeout == Py_None)
+        return WF_NEVER;
+    ns = seconds_to_ns(timeout);
+    return ns < 0 ? -1 : wf_deadline(ns);
+}
+
+/* After a park in the API: runs Python's signal handlers if there is something for them.  -1 with an exception. */
+static int see_to_signals(struct wf_worker *worker, enum wf_wake wake)
+{
+    if (wake == WF_INTERRUPTED || wf_take_interrupt(worker))
+        return PyErr_CheckSignals();
+    return 0;
+}
+
+/* Waits until the green thread is over: 1; 0: the deadline came first; -1 with an exception. */
+static int wait_over(struct wf_green *self, int64_t deadline_ns)
+{
+    struct wf_worker *worker = wf_worker_get();
+    struct wf_joiner joiner;
+    enum wf_wake wake;
+
+    if (worker == NULL || deadline_ns < 0)
+        return -1;
+    if (self->fiber == worker->current && self->serial == worker->current->serial) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
+        return -1;
+    }
+    for (;;) {
+        joiner.fiber = worker->current;
+        joiner.park_id = wf_park_begin(worker);
+        if (!wf_fiber_add_joiner(self->fiber, self->serial, &joiner))
+            return 1;
+        wake = wf_park(worker, WF_PARK_JOIN, deadline_ns);
+        wf_fiber_remove_joiner(&joiner);
+        if (wf_fiber_over(self->fiber, self->serial))
+            return 1;
+        if (wake == WF_TIMED_OUT)
+            return 0;
+        if (see_to_signals(worker, wake) < 0)
+            return -1;
+    }
+}
+
+/* The optional argument `timeout` of join, result and exception; 0, or -1 with an exception. */
+static int parse_timeout(const char *function, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames, PyObject **timeout)
+{
+    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    *timeout = nargs + keywords > 0 ? args[0] : NULL;
+    if (nargs + keywords > 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", function,
+                     nargs + keywords);
+        return -1;
+    }
+    if (keywords == 1
+        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", function,
+                     PyTuple_GET_ITEM(kwnames, 0));
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(join_doc,
+"join($self, /, timeout=None)\n--\n\n"
+"Wait until the green thread has ended, at most `timeout` seconds.\n\n"
+"Like threading.Thread.join: returns None in either case and raises nothing of what\n"
+"the green thread raised.  RuntimeError if it is the calling one.  Parks.");
+
+static PyObject *green_join(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
+{
+    PyObject *timeout;
+
+    if (parse_timeout("join", args, nargs, kwnames, &timeout) < 0
+        || wait_over(self, deadline_from(timeout)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Waits as one who will take the exception, so that it need not be reported. */
+static int collect(struct wf_green *self, const char *function, PyObject *const *args,
+                   Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *timeout;
+    int over;
+
+    if (parse_timeout(function, args, nargs, kwnames, &timeout) < 0)
+        return -1;
+    self->collectors++;
+    over = wait_over(self, deadline_from(timeout));
+    self->collectors--;
+    if (over == 0)
+        PyErr_SetNone(PyExc_TimeoutError);
+    if (over <= 0)
+        return -1;
+    if (self->spawned && !self->ended) {
+        PyErr_SetString(PyExc_RuntimeError, "the green thread did not survive os.fork()");
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(result_doc,
+"result($self, /, timeout=None)\n--\n\n"
+"Wait for the end and return what the function returned, or raise what it raised.\n\n"
+"Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds.  Parks.");
+
+static PyObject *green_result(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    if (collect(self, "result", args, nargs, kwnames) < 0)
+        return NULL;
+    if (self->failed) {
+        PyErr_SetObject((PyObject *)Py_TYPE(self->outcome), self->outcome);
+        return NULL;
+    }
+    return Py_NewRef(self->outcome ? self->outcome : Py_None);
+}
+
+PyDoc_STRVAR(exception_doc,
+"exception($self, /, timeout=None)\n--\n\n"
+"Wait for the end and return the exception the function raised, or None.\n\n"
+"Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds.  Parks.");
+
+static PyObject *green_exception(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames)
+{
+    if (collect(self, "exception", args, nargs, kwnames) < 0)
+        return NULL;
+    return Py_NewRef(self->failed ? self->outcome : Py_None);
+}
+
+PyDoc_STRVAR(done_doc, "done($self, /)\n--\n\nHas the green thread ended?  Does not park.");
+
+static PyObject *green_done(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(!green_alive(self));
+}
+
+PyDoc_STRVAR(is_alive_doc,
+"is_alive($self, /)\n--\n\nThe opposite of done(), under threading's name.  Does not park.");
+
+static PyObject *green_is_alive(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(green_alive(self));
+}
+
+/* {=== Attributes ===} */
+
+/* A thread made by threading has a name there. */
+static PyObject *foreign_name(struct wf_green *self)
+{
+    PyObject *ident = PyLong_FromUnsignedLong(wf_fiber_ident(self->fiber));
+    PyObject *thread, *name = NULL;
+
+    if (ident == NULL)
+        return NULL;
+    if (self->fiber->kind == WF_ROOT)
+        name = PyUnicode_FromString("MainThread");
+    else if (threading_active != NULL
+             && (thread = PyDict_GetItemWithError(threading_active, ident)) != NULL)
+        name = PyObject_GetAttrString(thread, "name");
+    if (name == NULL && !PyErr_Occurred())
+        name = PyUnicode_FromFormat("Thread-%S", ident);
+    Py_DECREF(ident);
+    return name;
+}
+
+static PyObject *green_get_name(struct wf_green *self, void *closure)
+{
+    (void)closure;
+    if (self->name == NULL) {
+        if (!self->spawned)
+            return foreign_name(self);
+        PyObject *label = self->ended ? Py_NewRef(self->fn) : label_of(self->fn);
+        self->name = PyUnicode_FromFormat("green-%u (%U)", (unsigned)self->number, label);
+        Py_XDECREF(label);
+    }
+    return Py_XNewRef(self->name);
+}
+
+static int green_set_name(struct wf_green *self, PyObject *value, void *closure)
+{
+    PyObject *name;
+
+    (void)closure;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a green thread's name can't be deleted");
+        return -1;
+    }
+    name = PyObject_Str(value);
+    if (name == NULL)
+        return -1;
+    Py_XSETREF(self->name, name);
+    return 0;
+}
+
+static PyObject *green_get_ident(struct wf_green *self, void *closure)
+{
+    (void)closure;
+    if (self->fiber->kind == WF_ROOT && self->fiber->serial == self->serial)
+        return PyLong_FromUnsignedLong((unsigned long)self->fiber->worker->os_thread);
+    return PyLong_FromUnsignedLong(wf_fiber_ident(self->fiber));
+}
+
+static PyObject *green_get_daemon(struct wf_green *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(self->daemon);
+}
+
+static int green_set_daemon(struct wf_green *self, PyObject *value, void *closure)
+{
+    int daemon = value ? PyObject_IsTrue(value) : -1;
+
+    (void)closure;
+    if (daemon < 0) {
+        if (value == NULL)
+            PyErr_SetString(PyExc_AttributeError, "daemon can't be deleted");
+        return -1;
+    }
+    if (!self->spawned || !green_alive(self)) {
+        PyErr_SetString(PyExc_RuntimeError, "daemon can be set on a live green thread "
+                                            "made by weft.spawn only");
+        return -1;
+    }
+    self->daemon = self->fiber->daemon = daemon > 0;
+    return 0;
+}
+
+static PyObject *green_repr(struct wf_green *self)
+{
+    PyObject *name = green_get_name(self, NULL), *repr;
+
+    if (name == NULL)
+        return NULL;
+    repr = PyUnicode_FromFormat("<GreenThread(%U, %s%s %lu)>", name,
+                                green_alive(self) ? "alive" : "done",
+                                self->daemon ? " daemon" : "", wf_fiber_ident(self->fiber));
+    Py_DECREF(name);
+    return repr;
+}
+
+static PyMethodDef green_methods[] = {
+    {"join", (PyCFunction)(void (*)(void))green_join, METH_FASTCALL | METH_KEYWORDS, join_doc},
+    {"result", (PyCFunction)(void (*)(void))green_result, METH_FASTCALL | METH_KEYWORDS, result_doc},
+    {"exception", (PyCFunction)(void (*)(void))green_exception, METH_FASTCALL | METH_KEYWORDS,
+     exception_doc},
+    {"done", (PyCFunction)green_done, METH_NOARGS, done_doc},
+    {"is_alive", (PyCFunction)green_is_alive, METH_NOARGS, is_alive_doc},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "GreenThread[T], for annotations."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef green_getset[] = {
+    {"name", (getter)green_get_name, (setter)green_set_name,
+     "The green thread's name, for people.  Settable.", NULL},
+    {"ident", (getter)green_get_ident, NULL,
+     "What threading.get_ident() returns inside it; unique among living threads.", NULL},
+    {"daemon", (getter)green_get_daemon, (setter)green_set_daemon,
+     "If true, the program does not wait for it at exit.  Inherited from the spawning thread;\n"
+     "settable while the green thread is alive.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef green_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct wf_green, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(green_doc,
+"A green thread, made by weft.spawn.\n\n"
+"join, is_alive, name, ident and daemon mean what they mean for threading.Thread; result,\n"
+"exception and done what they mean for concurrent.futures.Future.");
+
+static PyType_Slot green_slots[] = {
+    {Py_tp_doc, (void *)green_doc},
+    {Py_tp_dealloc, green_dealloc},
+    {Py_tp_traverse, green_traverse},
+    {Py_tp_clear, green_clear},
+    {Py_tp_repr, green_repr},
+    {Py_tp_methods, green_methods},
+    {Py_tp_getset, green_getset},
+    {Py_tp_members, green_members},
+    {0, NULL},
+};
+
+static PyType_Spec green_spec = {
+    .name = "weft.GreenThread",
+    .basicsize = sizeof(struct wf_green),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = green_slots,
+};
+
+/* {=== Functions ===} */
+
+PyDoc_STRVAR(yield_now_doc,
+"yield_now()\n--\n\nLet every other runnable green thread of this OS thread run once.  Parks only as long as that.");
+
+static PyObject *yield_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct wf_worker *worker = wf_this_worker;
+
+    (void)module;
+    (void)args;
+    if (wf_unlikely(nargs != 0)) {
+        PyErr_SetString(PyExc_TypeError, "yield_now() takes no arguments");
+        return NULL;
+    }
+    if (wf_unlikely(worker == NULL || worker->passing > 0))
+        Py_RETURN_NONE;
+    wf_yield(worker);
+    if (wf_take_interrupt(worker) && PyErr_CheckSignals() < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int sleep_until(struct wf_worker *worker, int64_t deadline_ns)
+{
+    enum wf_wake wake;
+
+    do {
+        wf_park_begin(worker);
+        wake = wf_park(worker, WF_PARK_SLEEP, deadline_ns);
+        if (see_to_signals(worker, wake) < 0)
+            return -1;
+    } while (wake != WF_TIMED_OUT);
+    return 0;
+}
+
+PyDoc_STRVAR(sleep_doc,
+"sleep(seconds, /)\n--\n\n"
+"Park the calling green thread for at least `seconds` (an int or a float); 0 yields.\n\n"
+"ValueError if negative.  In the main thread, signal handlers run meanwhile, as in time.sleep.");
+
+static PyObject *green_sleep(PyObject *module, PyObject *seconds)
+{
+    struct wf_worker *worker;
+    int64_t ns;
+
+    ns = seconds_to_ns(seconds);
+    if (ns < 0)
+        return NULL;
+    if (ns == 0) {
+        if (PyFloat_AsDouble(seconds) < 0) {
+            PyErr_SetString(PyExc_ValueError, "sleep length must be non-negative");
+            return NULL;
+        }
+        return yield_now(module, NULL, 0);
+    }
+    worker = wf_worker_get();
+    if (worker == NULL || sleep_until(worker, wf_deadline(ns)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(current_doc,
+"current()\n--\n\nThe GreenThread that is running: spawned, made by threading, or the main one.  Does not park.");
+
+static PyObject *current(PyObject *module, PyObject *ignored)
+{
+    struct wf_worker *worker = wf_worker_get();
+
+    (void)module;
+    (void)ignored;
+    return worker == NULL ? NULL : handle_of(worker->current);
+}
+
+static int append_handle(struct wf_fiber *fiber, void *list)
+{
+    PyObject *handle;
+    int result;
+
+    if (fiber->kind == WF_ROOT || fiber->state == WF_DONE || fiber->state == WF_FREE)
+        return 0;
+    handle = handle_of(fiber);
+    if (handle == NULL)
+        return PyErr_Occurred() ? -1 : 0; /* a spawned one that is just ending */
+    result = PyList_Append(list, handle);
+    Py_DECREF(handle);
+    return result;
+}
+
+static PyObject *list_of(int (*append)(struct wf_fiber *fiber, void *list))
+{
+    PyObject *list = PyList_New(0);
+
+    if (list != NULL && wf_fiber_each(append, list) < 0)
+        Py_CLEAR(list);
+    return list;
+}
+
+PyDoc_STRVAR(all_threads_doc,
+"all_threads()\n--\n\n"
+"A list of the living green threads of all OS threads, those made by threading included.  Does not park.");
+
+static PyObject *all_threads(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return list_of(append_handle);
+}
+
+static int append_spawned(struct wf_fiber *fiber, void *list)
+{
+    return fiber->kind == WF_GREEN ? append_handle(fiber, list) : 0;
+}
+
+PyDoc_STRVAR(spawned_doc,
+"_spawned()\n--\n\nA list of the living green threads that weft.spawn made.  Does not park.");
+
+static PyObject *spawned(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return list_of(append_spawned);
+}
+
+PyDoc_STRVAR(set_callbacks_doc,
+"_set_callbacks(report_exception, active, /)\n--\n\n"
+"What weft._threads lends: the reporter of uncollected exceptions, and threading's table of threads.");
+
+static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 2 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable and a dict");
+        return NULL;
+    }
+    Py_XSETREF(report_exception, Py_NewRef(args[0]));
+    Py_XSETREF(threading_active, Py_NewRef(args[1]));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"spawn", (PyCFunction)(void (*)(void))spawn, METH_FASTCALL | METH_KEYWORDS, spawn_doc},
+    {"yield_now", (PyCFunction)(void (*)(void))yield_now, METH_FASTCALL, yield_now_doc},
+    {"sleep", green_sleep, METH_O, sleep_doc},
+    {"current", current, METH_NOARGS, current_doc},
+    {"all_threads", all_threads, METH_NOARGS, all_threads_doc},
+    {"_spawned", spawned, METH_NOARGS, spawned_doc},
+    {"_set_callbacks", (PyCFunction)(void (*)(void))set_callbacks, METH_FASTCALL, set_callbacks_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int wf_green_init(PyObject *module)
+{
+    green_type = (PyTypeObject *)PyType_FromSpec(&green_spec);
+    foreign_handles = PyDict_New();
+    if (green_type == NULL || foreign_handles == NULL)
+        return -1;
+    wf_sched_set_green(run_green, stillborn_green);
+    if (PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "GreenThread", (PyObject *)green_type);
+}

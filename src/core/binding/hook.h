@@ -1,0 +1,69 @@
+/* hook.h - what the families of hooks share.
+ *
+ * A hook replaces one libc function.  Its first question is whether there is anything to do:
+ * without green threads on this OS thread it is one load and one branch away from the real
+ * function.  Its second is whether the real call, asked not to block, succeeds at once.
+ * Only then does it park.
+ *
+ * Rules for a hook
+ *   - It behaves as the blocking call it replaces: same result, same errno, EINTR included.
+ *   - It leaves errno alone when it succeeds.
+ *   - It calls libc through `real_...` or from this object, which is never hooked.
+ *
+ * Each family file lists its hooks in a table; hook.c installs them all.
+ */
+#ifndef WF_HOOK_H
+#define WF_HOOK_H
+
+#include "got.h"
+#include "sched.h"
+
+struct wf_hook_family {
+    const struct wf_hook *hooks;
+    size_t count;
+};
+
+extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_poll, wf_hooks_time,
+    wf_hooks_semaphore, wf_hooks_thread, wf_hooks_process, wf_hooks_resolve, wf_hooks_signal;
+
+#define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
+#define WF_HOOK_FAMILY(family) \
+    const struct wf_hook_family wf_hooks_##family = {hooks, sizeof hooks / sizeof *hooks}
+
+/* The worker for which a hook has something to do, or NULL: pass straight through. */
+static inline struct wf_worker *wf_hook_worker(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+    return wf_likely(worker == NULL) || worker->live == 0 || worker->passing > 0 ? NULL : worker;
+}
+
+/* What CPython's pthread_create does. */
+enum wf_thread_mode { WF_THREADS_OS, WF_THREADS_COUNTED, WF_THREADS_GREEN };
+
+/* Installs all hooks unless they are; with the GIL. 0, or -1 with a Python exception. */
+int wf_hook_ensure(void);
+
+/* Adds install, uninstall and their kin to the module.  0, or -1 with an exception. */
+int wf_hook_init(PyObject *module);
+
+/* hook_thread.c */
+void wf_thread_set_mode(enum wf_thread_mode mode);
+enum wf_thread_mode wf_thread_get_mode(void);
+struct wf_thread_counts {
+    size_t started, alive, peak_alive;
+};
+struct wf_thread_counts wf_thread_counts(void);
+/* Learns what CPython's thread start-up routine is.  0, or -1 with an exception. */
+int wf_thread_learn(void);
+
+/* hook_semaphore.c */
+void wf_semaphore_after_fork(void);
+
+/* hook_signal.c: handlers that CPython installed before our hook was there, and back. */
+void wf_signal_wrap_all(void);
+void wf_signal_unwrap_all(void);
+
+/* Is `address` in the object that contains CPython? */
+bool wf_hook_in_python(const void *address);
+
+#endif

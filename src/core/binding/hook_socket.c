@@ -1,0 +1,474 @@
+/* hook_socket.c - recv, send, accept, connect and their kin; io.h has the shape they share.
+ *
+ * Sockets can be asked per call not to block (MSG_DONTWAIT), so the flags of the file are left alone.
+ * Two calls have no such flag.  accept: we look first, and make the real call when a connection waits.
+ * connect: the socket is usually fresh and nobody else's, so for the time of the call it is made non-blocking.
+ */
+#include "hook.h"
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static ssize_t (*real_recv)(int, void *, size_t, int);
+static ssize_t (*real_recvfrom)(int, void *, size_t, int, struct sockaddr *, socklen_t *);
+static ssize_t (*real_recvmsg)(int, struct msghdr *, int);
+static int (*real_recvmmsg)(int, struct mmsghdr *, unsigned, int, struct timespec *);
+static ssize_t (*real_send)(int, const void *, size_t, int);
+static ssize_t (*real_sendto)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+static ssize_t (*real_sendmsg)(int, const struct msghdr *, int);
+static int (*real_sendmmsg)(int, struct mmsghdr *, unsigned, int);
+static int (*real_accept)(int, struct sockaddr *, socklen_t *);
+static int (*real_accept4)(int, struct sockaddr *, socklen_t *, int);
+static int (*real_connect)(int, const struct sockaddr *, socklen_t);
+static int (*real_socket)(int, int, int);
+static int (*real_shutdown)(int, int);
+static int (*real_setsockopt)(int, int, int, const void *, socklen_t);
+static ssize_t (*real___recv_chk)(int, void *, size_t, size_t, int);
+static ssize_t (*real___recvfrom_chk)(int, void *, size_t, size_t, int, struct sockaddr *,
+                                      socklen_t *);
+
+static inline bool would_block(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
+/* {=== Receiving ===} */
+
+/* Only a read without special wishes tells whether the socket is drained. */
+static inline bool plain(int flags)
+{
+    return (flags & ~(MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) == 0;
+}
+
+/* One try; *tried is false if we know that nothing is there. */
+static inline ssize_t try_recv(const struct wf_io *io, void *buf, size_t len, int flags,
+                               struct sockaddr *from, socklen_t *from_len)
+{
+    ssize_t got;
+
+    if (plain(flags) && wf_io_known_empty(io)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    got = from == NULL ? real_recv(io->fd, buf, len, flags | MSG_DONTWAIT)
+                       : real_recvfrom(io->fd, buf, len, flags | MSG_DONTWAIT, from, from_len);
+    if (plain(flags))
+        wf_io_note_read(io, got, len);
+    return got;
+}
+
+/* MSG_WAITALL on a stream: pieces until all is there, or the end, or an error. */
+static bool wants_more(int flags, ssize_t got, size_t left)
+{
+    return (flags & MSG_WAITALL) && !(flags & MSG_PEEK) && got > 0 && (size_t)got < left;
+}
+
+static ssize_t receive(struct wf_worker *worker, int fd, void *buf, size_t len, int flags,
+                       struct sockaddr *from, socklen_t *from_len)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_READ);
+    int error = errno;
+    size_t done = 0;
+
+    for (;;) {
+        ssize_t got = try_recv(&io, (char *)buf + done, len - done, flags, from, from_len);
+        if (wants_more(flags, got, len - done)) {
+            done += (size_t)got;
+        } else if (got >= 0) {
+            wf_ready_call(worker);
+            errno = error;
+            return (ssize_t)done + got;
+        } else if (!would_block() || !wf_io_wait(&io)) {
+            return done > 0 ? (ssize_t)done : -1;
+        }
+    }
+}
+
+static ssize_t hook_recv(int fd, void *buf, size_t len, int flags)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    if (worker == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)))
+        return real_recv(fd, buf, len, flags);
+    return receive(worker, fd, buf, len, flags, NULL, NULL);
+}
+
+static ssize_t hook_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from,
+                             socklen_t *from_len)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    if (worker == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)))
+        return real_recvfrom(fd, buf, len, flags, from, from_len);
+    return receive(worker, fd, buf, len, flags, from, from_len);
+}
+
+/* The fortified variants check the buffer's size and then do the same. */
+static ssize_t hook___recv_chk(int fd, void *buf, size_t len, size_t size, int flags)
+{
+    if (len > size)
+        return real___recv_chk(fd, buf, len, size, flags);
+    return hook_recv(fd, buf, len, flags);
+}
+
+static ssize_t hook___recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags,
+                                   struct sockaddr *from, socklen_t *from_len)
+{
+    if (len > size)
+        return real___recvfrom_chk(fd, buf, len, size, flags, from, from_len);
+    return hook_recvfrom(fd, buf, len, flags, from, from_len);
+}
+
+static ssize_t hook_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    struct wf_io io;
+    int error = errno;
+
+    if (worker == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)))
+        return real_recvmsg(fd, msg, flags);
+    io = wf_io_begin(worker, fd, WF_IO_READ);
+    do {
+        /* The kernel shortens these even when it finds nothing. */
+        socklen_t name_len = msg->msg_namelen;
+        size_t control_len = msg->msg_controllen;
+        ssize_t got = real_recvmsg(fd, msg, flags | MSG_DONTWAIT);
+        if (got >= 0) {
+            wf_ready_call(worker);
+            errno = error;
+            return got;
+        }
+        msg->msg_namelen = name_len;
+        msg->msg_controllen = control_len;
+        if (!would_block())
+            return -1;
+    } while (wf_io_wait(&io));
+    return -1;
+}
+
+static int hook_recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags,
+                         struct timespec *timeout)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    struct wf_io io;
+
+    if (worker == NULL || (flags & MSG_DONTWAIT))
+        return real_recvmmsg(fd, msgs, count, flags, timeout);
+    io = wf_io_begin(worker, fd, WF_IO_READ);
+    do {
+        int got = real_recvmmsg(fd, msgs, count, flags | MSG_DONTWAIT, timeout);
+        if (got >= 0 || !would_block())
+            return got;
+    } while (wf_io_wait(&io));
+    return -1;
+}
+
+/* {=== Sending: a blocking send returns when all is sent ===} */
+
+static ssize_t transmit(struct wf_worker *worker, int fd, const void *buf, size_t len, int flags,
+                        const struct sockaddr *to, socklen_t to_len)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_WRITE);
+    int error = errno;
+    size_t done = 0;
+
+    for (;;) {
+        ssize_t sent = to == NULL
+            ? real_send(fd, (const char *)buf + done, len - done, flags | MSG_DONTWAIT)
+            : real_sendto(fd, (const char *)buf + done, len - done, flags | MSG_DONTWAIT, to, to_len);
+        if (sent < 0) {
+            if (!would_block() || !wf_io_wait(&io))
+                return done > 0 ? (ssize_t)done : -1;
+            continue;
+        }
+        done += (size_t)sent;
+        if (done >= len) {
+            wf_ready_call(worker);
+            errno = error;
+            return (ssize_t)done;
+        }
+    }
+}
+
+static ssize_t hook_send(int fd, const void *buf, size_t len, int flags)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    if (worker == NULL || (flags & MSG_DONTWAIT))
+        return real_send(fd, buf, len, flags);
+    return transmit(worker, fd, buf, len, flags, NULL, 0);
+}
+
+static ssize_t hook_sendto(int fd, const void *buf, size_t len, int flags,
+                           const struct sockaddr *to, socklen_t to_len)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    if (worker == NULL || (flags & MSG_DONTWAIT))
+        return real_sendto(fd, buf, len, flags, to, to_len);
+    return transmit(worker, fd, buf, len, flags, to, to_len);
+}
+
+/* The rest of a message of which `sent` bytes are gone; the control data went with the first byte. */
+static void message_advance(struct msghdr *msg, size_t sent)
+{
+    msg->msg_control = NULL;
+    msg->msg_controllen = 0;
+    while (msg->msg_iovlen > 0 && sent >= msg->msg_iov->iov_len) {
+        sent -= msg->msg_iov->iov_len;
+        msg->msg_iov++;
+        msg->msg_iovlen--;
+    }
+    if (msg->msg_iovlen > 0) {
+        msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + sent;
+        msg->msg_iov->iov_len -= sent;
+    }
+}
+
+static size_t message_len(const struct msghdr *msg)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < msg->msg_iovlen; i++)
+        len += msg->msg_iov[i].iov_len;
+    return len;
+}
+
+/* `rest` is a copy we may shorten. */
+static ssize_t transmit_message(struct wf_worker *worker, int fd, struct msghdr *rest, int flags)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_WRITE);
+    size_t len = message_len(rest), done = 0;
+
+    for (;;) {
+        ssize_t sent = real_sendmsg(fd, rest, flags | MSG_DONTWAIT);
+        if (sent >= 0) {
+            done += (size_t)sent;
+            if (done >= len)
+                return (ssize_t)done;
+            message_advance(rest, (size_t)sent);
+        } else if (!would_block() || !wf_io_wait(&io)) {
+            return done > 0 ? (ssize_t)done : -1;
+        }
+    }
+}
+
+static ssize_t hook_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    struct iovec few[16], *iov = few;
+    struct msghdr rest;
+    int error = errno;
+    ssize_t sent;
+
+    if (worker == NULL || (flags & MSG_DONTWAIT))
+        return real_sendmsg(fd, msg, flags);
+    rest = *msg;
+    if (msg->msg_iovlen > 16 && (iov = malloc(msg->msg_iovlen * sizeof *iov)) == NULL)
+        return -1;
+    if (msg->msg_iovlen > 0)
+        memcpy(iov, msg->msg_iov, msg->msg_iovlen * sizeof *iov);
+    rest.msg_iov = iov;
+    sent = transmit_message(worker, fd, &rest, flags);
+    if (sent >= 0)
+        errno = error;
+    if (iov != few)
+        free(iov);
+    return sent;
+}
+
+static int hook_sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
+{
+    unsigned done;
+
+    if (wf_hook_worker() == NULL || (flags & MSG_DONTWAIT))
+        return real_sendmmsg(fd, msgs, count, flags);
+    for (done = 0; done < count; done++) {
+        ssize_t sent = hook_sendmsg(fd, &msgs[done].msg_hdr, flags);
+        if (sent < 0)
+            return done > 0 ? (int)done : -1;
+        msgs[done].msg_len = (unsigned)sent;
+    }
+    return (int)done;
+}
+
+/* {=== Connections ===} */
+
+static bool connection_waits(int fd)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+    return poll(&pollfd, 1, 0) != 0; /* an error is for the real call to tell */
+}
+
+static int accept_any(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    return flags < 0 ? real_accept(fd, addr, len) : real_accept4(fd, addr, len, flags);
+}
+
+/* `flags` < 0: accept, which has none. */
+static int receive_connection(struct wf_worker *worker, int fd, struct sockaddr *addr,
+                              socklen_t *len, int flags)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_READ);
+
+    while (!connection_waits(fd))
+        if (!wf_io_wait(&io))
+            return -1;
+    fd = accept_any(fd, addr, len, flags);
+    if (fd >= 0) {
+        wf_io_opened(worker, fd, wf_io_is_tcp(&io));
+        wf_ready_call(worker);
+    }
+    return fd;
+}
+
+static int hook_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    return worker == NULL ? real_accept(fd, addr, len)
+                          : receive_connection(worker, fd, addr, len, -1);
+}
+
+static int hook_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    return worker == NULL ? real_accept4(fd, addr, len, flags)
+                          : receive_connection(worker, fd, addr, len, flags);
+}
+
+static int connect_without_waiting(int fd, const struct sockaddr *addr, socklen_t len, int flags)
+{
+    int result, error;
+
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    result = real_connect(fd, addr, len);
+    error = errno;
+    fcntl(fd, F_SETFL, flags);
+    errno = error;
+    return result;
+}
+
+/* The connection is under way; waits for how it ends. */
+static int await_connection(struct wf_io *io)
+{
+    struct pollfd pollfd = {.fd = io->fd, .events = POLLOUT};
+    int error;
+    socklen_t len = sizeof error;
+
+    while (poll(&pollfd, 1, 0) == 0)
+        if (!wf_io_wait(io)) {
+            if (errno == EAGAIN)
+                errno = EINPROGRESS; /* what SO_SNDTIMEO gives */
+            return -1;
+        }
+    if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -1;
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static int make_connection(struct wf_worker *worker, int fd, const struct sockaddr *addr,
+                           socklen_t len, int flags)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_CONNECT);
+    int error = errno;
+
+    for (;;) {
+        if (connect_without_waiting(fd, addr, len, flags) == 0)
+            break;
+        if (errno == EINPROGRESS) {
+            if (await_connection(&io) < 0)
+                return -1;
+            break;
+        }
+        /* AF_UNIX: the listener's backlog is full. */
+        if (errno != EAGAIN || !wf_io_back_off(&io))
+            return -1;
+    }
+    errno = error;
+    return 0;
+}
+
+static int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    int flags;
+
+    if (worker == NULL)
+        return real_connect(fd, addr, len);
+    flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK))
+        return real_connect(fd, addr, len);
+    return make_connection(worker, fd, addr, len, flags);
+}
+
+/* {=== Making sockets and changing them ===} */
+
+static int hook_socket(int domain, int type, int protocol)
+{
+    int fd = real_socket(domain, type, protocol);
+    struct wf_worker *worker = wf_this_worker;
+
+    if (fd >= 0 && worker != NULL)
+        wf_io_opened(worker, fd,
+                     (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM
+                         && (protocol == 0 || protocol == IPPROTO_TCP));
+    return fd;
+}
+
+/* A reader of our own shut-down socket must see the end, not rely on a guess. */
+static void stop_guessing(int fd)
+{
+    struct wf_fd *file = wf_this_worker ? wf_reactor_fd(&wf_this_worker->reactor, fd) : NULL;
+
+    if (file != NULL) {
+        file->drained = false;
+        file->unguessable = true;
+    }
+}
+
+static int hook_shutdown(int fd, int how)
+{
+    stop_guessing(fd);
+    return real_shutdown(fd, how);
+}
+
+static int hook_setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{
+    if (level == SOL_SOCKET && (option == SO_RCVTIMEO || option == SO_SNDTIMEO))
+        wf_io_mode_changed();
+    /* These make a read short though more is there: kernel TLS gives a record at a time. */
+    if (level == IPPROTO_TCP && option == TCP_ULP)
+        stop_guessing(fd);
+    return real_setsockopt(fd, level, option, value, len);
+}
+
+static const struct wf_hook hooks[] = {
+    WF_HOOK(recv, WF_HOOK_ALL),
+    WF_HOOK(recvfrom, WF_HOOK_ALL),
+    WF_HOOK(__recv_chk, WF_HOOK_ALL),
+    WF_HOOK(__recvfrom_chk, WF_HOOK_ALL),
+    WF_HOOK(recvmsg, WF_HOOK_ALL),
+    WF_HOOK(recvmmsg, WF_HOOK_ALL),
+    WF_HOOK(send, WF_HOOK_ALL),
+    WF_HOOK(sendto, WF_HOOK_ALL),
+    WF_HOOK(sendmsg, WF_HOOK_ALL),
+    WF_HOOK(sendmmsg, WF_HOOK_ALL),
+    WF_HOOK(accept, WF_HOOK_ALL),
+    WF_HOOK(accept4, WF_HOOK_ALL),
+    WF_HOOK(connect, WF_HOOK_ALL),
+    WF_HOOK(socket, WF_HOOK_ALL),
+    WF_HOOK(shutdown, WF_HOOK_ALL),
+    WF_HOOK(setsockopt, WF_HOOK_ALL),
+};
+
+WF_HOOK_FAMILY(socket);

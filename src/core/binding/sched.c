@@ -1,0 +1,796 @@
+/* sched.c - the run queue, the switch, and the one loop; sched.h has the idea.
+ *
+ * The loop is next_runnable().  It does, in this order:
+ *
+ *   1  every POLL_EVERY switches, look: inbox, timers, reactor, without sleeping;
+ *   2  take the first fiber of the run queue, if there is one;
+ *   3  otherwise let go of the GIL, and look again, sleeping until the next deadline, edge or message.
+ *
+ * It runs on the stack of whoever parks or ends, and returns the fiber to switch to,
+ * which may be the caller himself.
+ *
+ * Rejected: a hub (a fiber that only polls: two switches per park instead of one);
+ *           switching straight to a fiber that becomes runnable (starves the reactor, and makes
+ *           the order of execution a surprise); stealing started fibers (compilers and the
+ *           interpreter keep addresses of thread-local variables across calls).
+ */
+#include "sched.h"
+
+#include "tstate.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Between two looks without sleeping.  A look costs a clock reading and, if anybody waits for a descriptor, a
+ * system call of about 300 ns: 5 ns per switch. */
+#define POLL_EVERY 64
+
+/* How long ready calls may go on before the others get a turn, and how often we ask the clock. */
+#define SLICE_NS (2 * WF_NS_PER_MS)
+#define READY_CALLS 16
+
+/* A run queue longer than this does not fit the first-level cache: fetch the next stacks ahead. */
+#define PREFETCH_FROM 256
+
+__thread struct wf_worker *wf_this_worker;
+
+static struct wf_worker *workers;
+static atomic_size_t workers_made;
+static struct wf_worker *_Atomic main_worker; /* of the OS thread that runs Python's signal handlers */
+static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void (*run_green)(struct wf_fiber *fiber);
+static void (*stillborn_green)(struct wf_fiber *fiber);
+
+void wf_sched_set_green(void (*run)(struct wf_fiber *fiber), void (*stillborn)(struct wf_fiber *fiber))
+{
+    run_green = run;
+    stillborn_green = stillborn;
+}
+
+/* {=== Run queue ===} */
+
+static bool runq_reserve(struct wf_run_queue *queue, size_t len)
+{
+    size_t capacity = queue->capacity ? queue->capacity : 64;
+    struct wf_fiber **ring;
+
+    if (len <= queue->capacity)
+        return true;
+    while (capacity < len)
+        capacity *= 2;
+    ring = malloc(capacity * sizeof *ring);
+    if (ring == NULL)
+        return false;
+    for (size_t i = 0; i < queue->len; i++)
+        ring[i] = queue->ring[(queue->head + i) & (queue->capacity - 1)];
+    free(queue->ring);
+    queue->ring = ring;
+    queue->capacity = capacity;
+    queue->head = 0;
+    return true;
+}
+
+static inline void runq_push(struct wf_run_queue *queue, struct wf_fiber *fiber)
+{
+    wf_assert(queue->len < queue->capacity, "no room for a live fiber (I2)");
+    queue->ring[(queue->head + queue->len++) & (queue->capacity - 1)] = fiber;
+}
+
+static inline struct wf_fiber *runq_pop(struct wf_run_queue *queue)
+{
+    struct wf_fiber *fiber = queue->ring[queue->head];
+
+    queue->head = (queue->head + 1) & (queue->capacity - 1);
+    queue->len--;
+    if (queue->len > PREFETCH_FROM) {
+        /* The one after next, whose vessel pointer was fetched when it was third. */
+        struct wf_fiber *soon = queue->ring[(queue->head + 1) & (queue->capacity - 1)];
+        __builtin_prefetch(queue->ring[(queue->head + 3) & (queue->capacity - 1)]);
+        if (soon->vessel != NULL) {
+            const char *header = (const char *)soon->vessel;
+            for (int line = -6; line < 4; line++)
+                __builtin_prefetch(header + line * 64);
+        }
+    }
+    return fiber;
+}
+
+/* {=== Workers ===} */
+
+static bool timer_is_live(const struct wf_timer *timer)
+{
+    const struct wf_fiber *fiber = timer->owner;
+    return fiber->state == WF_PARKED && fiber->park_id == timer->token;
+}
+
+static void io_wake(struct wf_io_waiter *waiter)
+{
+    wf_unpark(waiter->owner, waiter->token);
+}
+
+static void pools_init(struct wf_worker *worker)
+{
+    wf_stack_pool_init(&worker->pools[WF_POOL_LARGE].stacks, WF_LARGE_STACK_SIZE, 128);
+    wf_stack_pool_init(&worker->pools[WF_POOL_SMALL].stacks, WF_SMALL_STACK_SIZE, 1024);
+    wf_stack_pool_init(&worker->pools[WF_POOL_CUSTOM].stacks, WF_SMALL_STACK_SIZE, 16);
+}
+
+static void root_init(struct wf_worker *worker)
+{
+    struct wf_fiber *root = worker->root;
+
+    root->vessel = &worker->root_vessel;
+    root->vessel->fiber = root;
+    root->tstate = wf_tstate_bound();
+    root->state = WF_RUNNING;
+    worker->current = worker->signals_to = root;
+}
+
+static struct wf_worker *worker_new(void)
+{
+    struct wf_worker *worker = calloc(1, sizeof *worker);
+
+    if (worker == NULL)
+        return NULL;
+    wf_timer_init(&worker->timers, timer_is_live);
+    pools_init(worker);
+    worker->os_thread = pthread_self();
+    worker->tid = (pid_t)syscall(SYS_gettid);
+    if (!runq_reserve(&worker->runq, 1) || !wf_timer_reserve(&worker->timers, 1))
+        goto error1;
+    if (wf_inbox_init(&worker->inbox) < 0)
+        goto error1;
+    if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
+        goto error2;
+    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, WF_ROOT)) == NULL)
+        goto error3;
+    root_init(worker);
+    return worker;
+error3:
+    wf_reactor_term(&worker->reactor);
+error2:
+    wf_inbox_term(&worker->inbox);
+error1:
+    wf_timer_term(&worker->timers);
+    free(worker->runq.ring);
+    free(worker);
+    return NULL;
+}
+
+static void worker_publish(struct wf_worker *worker)
+{
+    pthread_mutex_lock(&workers_lock);
+    worker->next = workers;
+    workers = worker;
+    workers_made++;
+    pthread_mutex_unlock(&workers_lock);
+    if ((pid_t)syscall(SYS_getpid) == worker->tid)
+        main_worker = worker;
+    wf_this_worker = worker;
+}
+
+struct wf_worker *wf_worker_get(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+
+    if (wf_likely(worker != NULL))
+        return worker;
+    worker = worker_new();
+    if (worker == NULL) {
+        PyErr_SetFromErrno(errno == ENOMEM ? PyExc_MemoryError : PyExc_OSError);
+        return NULL;
+    }
+    worker_publish(worker);
+    return worker;
+}
+
+void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *arg)
+{
+    pthread_mutex_lock(&workers_lock);
+    for (struct wf_worker *worker = workers; worker != NULL; worker = worker->next)
+        visit(worker, arg);
+    pthread_mutex_unlock(&workers_lock);
+}
+
+size_t wf_worker_count(void)
+{
+    return workers_made;
+}
+
+/* {=== Unparking ===} */
+
+static void make_runnable(struct wf_worker *worker, struct wf_fiber *fiber, enum wf_wake wake)
+{
+    wf_assert(fiber->state == WF_PARKED, "only a parked fiber can be unparked");
+    fiber->park_id = 0;
+    fiber->wake = wake;
+    fiber->state = WF_RUNNABLE;
+    runq_push(&worker->runq, fiber);
+    if (fiber->timed && wake != WF_TIMED_OUT)
+        wf_timer_forget(&worker->timers); /* asks whether entries are live: after the park has ended */
+    fiber->timed = false;
+}
+
+static inline void unpark_here(struct wf_worker *worker, struct wf_fiber *fiber, uint64_t park_id)
+{
+    if (fiber->state == WF_PARKED && fiber->park_id == park_id)
+        make_runnable(worker, fiber, WF_WOKEN);
+}
+
+/* A fiber has one inbox node, so several wishes melt into the newest.  The owner takes the node
+ * back (posted = false) before he reads the wish: a wish stored too late for that posts the node again. */
+static void unpark_elsewhere(struct wf_fiber *fiber, uint64_t park_id)
+{
+    uint64_t wanted = atomic_load(&fiber->inbox_park);
+
+    while (wanted < park_id && !atomic_compare_exchange_weak(&fiber->inbox_park, &wanted, park_id))
+        ;
+    if (!atomic_exchange(&fiber->inbox_posted, true))
+        wf_inbox_post(&fiber->worker->inbox, &fiber->inbox_node);
+}
+
+void wf_unpark(struct wf_fiber *fiber, uint64_t park_id)
+{
+    if (fiber->worker == wf_this_worker)
+        unpark_here(fiber->worker, fiber, park_id);
+    else
+        unpark_elsewhere(fiber, park_id);
+}
+
+static void inbox_deliver(struct wf_worker *worker)
+{
+    struct wf_inbox_node *node = wf_inbox_take(&worker->inbox);
+
+    while (node != NULL) {
+        struct wf_fiber *fiber = wf_container_of(node, struct wf_fiber, inbox_node);
+        node = node->next; /* before the node may be posted again */
+        atomic_store(&fiber->inbox_posted, false);
+        unpark_here(worker, fiber, atomic_load(&fiber->inbox_park));
+    }
+}
+
+static void timers_fire(struct wf_worker *worker)
+{
+    struct wf_timer timer;
+
+    while (wf_timer_pop(&worker->timers, worker->now_ns, &timer)) {
+        struct wf_fiber *fiber = timer.owner;
+        if (timer_is_live(&timer))
+            make_runnable(worker, fiber, WF_TIMED_OUT);
+    }
+}
+
+/* Python runs signal handlers in the main thread only, so that must be woken for them. */
+static void interrupt_deliver(struct wf_worker *worker)
+{
+    struct wf_fiber *main = worker->signals_to;
+
+    if (main != NULL && main->state == WF_PARKED && atomic_exchange(&worker->interrupted, false))
+        make_runnable(worker, main, WF_INTERRUPTED);
+}
+
+/* {=== The loop ===} */
+
+static void collect(struct wf_worker *worker, int64_t timeout_ns)
+{
+    bool message = wf_reactor_poll(&worker->reactor, timeout_ns);
+
+    worker->polls++;
+    wf_inbox_end_poll(&worker->inbox, message);
+}
+
+/* Whatever has happened makes its fibers runnable. */
+static void deliver(struct wf_worker *worker)
+{
+    worker->since_poll = 0;
+    worker->now_ns = wf_now_ns();
+    inbox_deliver(worker);
+    timers_fire(worker);
+    wf_reactor_doubt(&worker->reactor, worker->now_ns);
+    if (wf_unlikely(atomic_exchange_explicit(&worker->doubt_all, false, memory_order_relaxed)))
+        wf_reactor_doubt_all(&worker->reactor);
+    if (wf_unlikely(atomic_load(&worker->interrupted)))
+        interrupt_deliver(worker);
+}
+
+static void look(struct wf_worker *worker)
+{
+    if (worker->reactor.waiting > 0)
+        collect(worker, 0);
+    deliver(worker);
+}
+
+/* How long nothing can happen by itself; negative: for ever. */
+static int64_t quiet_ns(const struct wf_worker *worker)
+{
+    int64_t timer = wf_timer_next(&worker->timers);
+    int64_t doubt = wf_reactor_next_doubt(&worker->reactor);
+    int64_t deadline = timer < doubt ? timer : doubt;
+    int64_t left;
+
+    if (deadline == WF_NEVER)
+        return -1;
+    left = deadline - wf_now_ns();
+    return left > 0 ? left : 0;
+}
+
+static void look_and_sleep(struct wf_worker *worker)
+{
+    if (wf_inbox_begin_poll(&worker->inbox))
+        collect(worker, quiet_ns(worker));
+    else
+        wf_inbox_end_poll(&worker->inbox, false);
+    deliver(worker);
+}
+
+/* The fiber to run next.  `attached_to`: whose thread state we hold the GIL with, or NULL; it is let
+ * go (and set to NULL) before sleeping. */
+static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **attached_to)
+{
+    if (wf_unlikely(++worker->since_poll >= POLL_EVERY))
+        look(worker);
+    while (worker->runq.len == 0) {
+        if (*attached_to != NULL) {
+            wf_tstate_detach(*attached_to);
+            *attached_to = NULL;
+        }
+        look_and_sleep(worker);
+    }
+    return runq_pop(&worker->runq);
+}
+
+/* {=== Vessels ===} */
+
+static void vessel_main(void *arg);
+
+static struct wf_tstate_memory vessel_memory(const struct wf_vessel *vessel)
+{
+    return (struct wf_tstate_memory){
+        .chunk_lo = vessel->stack.chunk_lo,
+        .chunk_hi = vessel->stack.chunk_hi,
+        .stack_lo = vessel->stack.lo,
+        .stack_hi = vessel->stack.top,
+    };
+}
+
+static size_t vessel_stack_size(const struct wf_vessel *vessel)
+{
+    return (size_t)(vessel->stack.top - vessel->stack.lo);
+}
+
+static struct wf_vessel *vessel_make(struct wf_vessel_pool *pool, bool raw)
+{
+    struct wf_vessel *vessel = (struct wf_vessel *)wf_stack_acquire(&pool->stacks);
+    struct wf_tstate_memory memory;
+
+    if (vessel == NULL)
+        return NULL;
+    vessel->raw = raw;
+    vessel->entered = false;
+    if (!raw) {
+        memory = vessel_memory(vessel);
+        vessel->tstate = wf_tstate_new(&memory);
+        if (vessel->tstate == NULL) {
+            wf_stack_release(&vessel->stack);
+            errno = ENOMEM;
+            return NULL;
+        }
+    }
+    wf_context_init(&vessel->context, vessel->stack.top, vessel_main, vessel);
+    return vessel;
+}
+
+static struct wf_vessel *vessel_take(struct wf_vessel_pool *pool, bool raw)
+{
+    struct wf_vessel *vessel = pool->free[raw];
+
+    if (vessel == NULL)
+        return vessel_make(pool, raw);
+    pool->free[raw] = vessel->next_free;
+    return vessel;
+}
+
+/* Stacks of a size that somebody asked for (threading.stack_size) share one pool of the largest such size: few programs
+ * ask for more than one.  Smaller ones made before stay in use until their fibers end, and are then dropped. */
+static struct wf_vessel *vessel_custom(struct wf_worker *worker, size_t stack_size, bool raw)
+{
+    struct wf_vessel_pool *pool = &worker->pools[WF_POOL_CUSTOM];
+
+    if (stack_size < WF_LEAST_STACK_SIZE)
+        stack_size = WF_LEAST_STACK_SIZE;
+    if (stack_size > pool->stacks.size) {
+        wf_stack_pool_init(&pool->stacks, stack_size, 16);
+        pool->free[false] = pool->free[true] = NULL;
+    }
+    return vessel_take(pool, raw);
+}
+
+/* A vessel of the size asked for; by default a large one as long as there are large ones. */
+static struct wf_vessel *vessel_for(struct wf_worker *worker, size_t stack_size, bool raw)
+{
+    struct wf_vessel_pool *large = &worker->pools[WF_POOL_LARGE];
+
+    if (stack_size != 0)
+        return vessel_custom(worker, stack_size, raw);
+    if (large->free[raw] != NULL || large->stacks.made < WF_LARGE_STACKS)
+        return vessel_take(large, raw);
+    return vessel_take(&worker->pools[WF_POOL_SMALL], raw);
+}
+
+/* The caller may stand on it: nobody takes a vessel before the switch that follows. */
+static void vessel_release(struct wf_vessel *vessel)
+{
+    struct wf_vessel_pool *pool = wf_container_of(vessel->stack.pool, struct wf_vessel_pool, stacks);
+
+    vessel->fiber = NULL;
+    if (vessel_stack_size(vessel) < pool->stacks.size)
+        return;
+    vessel->next_free = pool->free[vessel->raw];
+    pool->free[vessel->raw] = vessel;
+}
+
+static void vessel_board(struct wf_vessel *vessel, struct wf_fiber *fiber)
+{
+    vessel->fiber = fiber;
+    fiber->vessel = vessel;
+    if (fiber->kind == WF_GREEN) {
+        fiber->tstate = vessel->tstate;
+        fiber->attached = true;
+        wf_tstate_begin(vessel->tstate, wf_fiber_ident(fiber), vessel_stack_size(vessel));
+    }
+}
+
+/* {=== Switching ===} */
+
+/* Gives `next`, taken from the run queue, a vessel if it has none.  False: none could be had. */
+static bool prepare(struct wf_worker *worker, struct wf_fiber *next)
+{
+    struct wf_vessel *vessel;
+
+    if (wf_likely(next->vessel != NULL))
+        return true;
+    vessel = vessel_for(worker, worker->green_stack_size, false);
+    if (vessel == NULL)
+        return false;
+    vessel_board(vessel, next);
+    return true;
+}
+
+static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+    if (fiber == worker->signals_to)
+        worker->signals_to = NULL;
+    fiber->state = WF_DONE;
+    fiber->vessel = NULL;
+    worker->live--;
+    wf_fiber_end(fiber, wf_unpark);
+    if (!fiber->joinable) {
+        fiber->state = WF_FREE;
+        wf_fiber_free(fiber);
+    }
+}
+
+/* The green thread ends before it began.  Needs the GIL, which the leaver may not have. */
+static void stillborn(struct wf_worker *worker, struct wf_fiber *fiber, PyThreadState *leaver,
+                      bool attached)
+{
+    if (!attached)
+        wf_tstate_attach(leaver);
+    stillborn_green(fiber);
+    fiber_over(worker, fiber);
+    if (!attached)
+        wf_tstate_detach(leaver);
+}
+
+/* Leaves `from` for `next`; `attached_to` as next_runnable left it. */
+static inline void switch_to(struct wf_worker *worker, struct wf_vessel *from,
+                             struct wf_fiber *next, PyThreadState *attached_to)
+{
+    next->state = WF_RUNNING;
+    worker->current = next;
+    worker->switches++;
+    worker->ready_calls = 0;
+    if (attached_to != NULL) {
+        if (next->attached)
+            wf_tstate_swap(attached_to, next->tstate);
+        else
+            wf_tstate_detach(attached_to);
+    }
+    wf_context_switch(&from->context, &next->vessel->context);
+}
+
+static inline void arrive(struct wf_fiber *self)
+{
+    if (!self->attached)
+        wf_tstate_bind(self->tstate);
+    else if (!wf_tstate_attached(self->tstate))
+        wf_tstate_attach(self->tstate);
+}
+
+/* The running fiber has stopped running (parked or yielded): runs others until it is its turn again. */
+static void leave(struct wf_worker *worker, struct wf_fiber *self)
+{
+    PyThreadState *attached_to = self->attached ? self->tstate : NULL;
+    struct wf_fiber *next;
+
+    for (;;) {
+        next = next_runnable(worker, &attached_to);
+        if (wf_likely(prepare(worker, next)))
+            break;
+        stillborn(worker, next, self->tstate, attached_to != NULL);
+    }
+    if (next == self) {
+        self->state = WF_RUNNING;
+        if (self->attached && attached_to == NULL)
+            wf_tstate_attach(self->tstate);
+        return;
+    }
+    switch_to(worker, self->vessel, next, attached_to);
+    arrive(self);
+}
+
+/* How the running fiber stands to the GIL, noted for its return. */
+static inline void note_attachment(struct wf_fiber *self)
+{
+    if (self->kind != WF_GREEN)
+        /* CPython's own thread state; code inside may have bound another meanwhile. */
+        self->tstate = wf_tstate_bound();
+    self->attached = wf_tstate_attached(self->tstate);
+}
+
+enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    struct wf_fiber *self = worker->current;
+    int error = errno;
+
+    wf_assert(self->state == WF_RUNNING && self->park_id != 0, "park without wf_park_begin");
+    worker->parks++;
+    note_attachment(self);
+    self->reason = reason;
+    self->state = WF_PARKED;
+    if (deadline_ns != WF_NEVER) {
+        wf_timer_add(&worker->timers, deadline_ns, self, self->park_id);
+        self->timed = true;
+    }
+    leave(worker, self);
+    self->reason = WF_PARK_NONE;
+    errno = error;
+    return self->wake;
+}
+
+void wf_yield(struct wf_worker *worker)
+{
+    struct wf_fiber *self = worker->current;
+    int error = errno;
+
+    if (worker->runq.len == 0) {
+        if (++worker->since_poll < POLL_EVERY)
+            return;
+        look(worker);
+        if (worker->runq.len == 0)
+            return;
+    }
+    note_attachment(self);
+    self->state = WF_RUNNABLE;
+    runq_push(&worker->runq, self);
+    leave(worker, self);
+    errno = error;
+}
+
+void wf_ready_call(struct wf_worker *worker)
+{
+    int64_t now;
+
+    if (wf_likely(++worker->ready_calls % READY_CALLS != 0))
+        return;
+    now = wf_now_ns();
+    if (worker->ready_calls == READY_CALLS) {
+        worker->slice_start_ns = now;
+    } else if (now - worker->slice_start_ns > SLICE_NS) {
+        worker->ready_calls = 0;
+        worker->since_poll = POLL_EVERY; /* a full run queue must not keep the reactor waiting either */
+        wf_yield(worker);
+    }
+}
+
+/* {=== The life of a vessel ===} */
+
+static void run(struct wf_fiber *fiber)
+{
+    if (fiber->kind == WF_GREEN) {
+        if (!wf_tstate_attached(fiber->tstate))
+            wf_tstate_attach(fiber->tstate);
+        run_green(fiber);
+        wf_tstate_end(fiber->tstate);
+    } else {
+        /* CPython's thread start-up binds its thread state if it finds none bound. */
+        wf_tstate_bind(NULL);
+        fiber->start(fiber->arg);
+    }
+}
+
+/* A forked child in which the forking green thread has ended has no main thread to go on: as with OS threads,
+ * the last thread's end is the process's. */
+static void last_one_out(struct wf_worker *worker)
+{
+    if (worker->root == NULL && worker->live == 0)
+        exit(EXIT_SUCCESS);
+}
+
+/* Ends the vessel's fiber and finds the vessel another, or leaves it in the pool. */
+static void vessel_next(struct wf_worker *worker, struct wf_vessel *vessel)
+{
+    struct wf_fiber *next;
+    PyThreadState *attached_to = vessel->raw ? NULL : vessel->tstate;
+
+    last_one_out(worker);
+    for (;;) {
+        next = next_runnable(worker, &attached_to);
+        if (next->vessel == NULL && !vessel->raw
+            && vessel_stack_size(vessel) >= worker->green_stack_size) {
+            /* It needs a stack and we have done with ours. */
+            vessel_board(vessel, next);
+            next->state = WF_RUNNING;
+            worker->current = next;
+            worker->switches++;
+            return;
+        }
+        if (wf_likely(prepare(worker, next)))
+            break;
+        /* A raw vessel's thread state is gone, so there is no GIL to be had here; try again later. */
+        runq_push(&worker->runq, next);
+    }
+    vessel_release(vessel);
+    switch_to(worker, vessel, next, attached_to);
+}
+
+static void vessel_main(void *arg)
+{
+    struct wf_vessel *vessel = arg;
+
+    vessel->entered = true;
+    for (;;) {
+        struct wf_fiber *fiber = vessel->fiber;
+        struct wf_worker *worker = fiber->worker;
+        run(fiber);
+        fiber_over(worker, fiber);
+        vessel_next(worker, vessel);
+    }
+}
+
+/* {=== Making green threads ===} */
+
+static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+    size_t live = worker->live + 2; /* the root, and this one */
+
+    if (!runq_reserve(&worker->runq, live) || !wf_timer_reserve(&worker->timers, live))
+        return false;
+    worker->live++;
+    worker->started++;
+    if (worker->live > worker->peak_live)
+        worker->peak_live = worker->live;
+    fiber->state = WF_NEW;
+    runq_push(&worker->runq, fiber);
+    return true;
+}
+
+bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
+{
+    worker->green_stack_size = stack_size;
+    return fiber_admit(worker, fiber);
+}
+
+bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
+{
+    struct wf_vessel *vessel = vessel_for(worker, stack_size, true);
+
+    if (vessel == NULL)
+        return false;
+    vessel_board(vessel, fiber);
+    if (fiber_admit(worker, fiber))
+        return true;
+    vessel_release(vessel);
+    fiber->vessel = NULL;
+    errno = ENOMEM;
+    return false;
+}
+
+void wf_sched_reap(struct wf_fiber *fiber)
+{
+    if (fiber->state == WF_DONE) {
+        fiber->state = WF_FREE;
+        wf_fiber_free(fiber);
+    } else {
+        fiber->joinable = false;
+    }
+}
+
+/* {=== Signals, the end, and fork ===} */
+
+void wf_sched_interrupt(void)
+{
+    struct wf_worker *worker = main_worker;
+
+    if (worker == NULL)
+        return;
+    atomic_store(&worker->interrupted, true);
+    wf_inbox_nudge(&worker->inbox);
+}
+
+static int count_waited_for(struct wf_fiber *fiber, void *arg)
+{
+    return fiber->worker == arg && fiber->kind != WF_ROOT && fiber->state != WF_DONE
+           && !fiber->daemon;
+}
+
+void wf_worker_drain(struct wf_worker *worker)
+{
+    while (wf_fiber_each(count_waited_for, worker)) {
+        wf_park_begin(worker);
+        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
+    }
+}
+
+void wf_worker_close(struct wf_worker *worker)
+{
+    worker->passing++;
+}
+
+void wf_sched_before_fork(void)
+{
+    pthread_mutex_lock(&workers_lock);
+    wf_fiber_before_fork();
+}
+
+void wf_sched_after_fork_parent(void)
+{
+    wf_fiber_after_fork();
+    pthread_mutex_unlock(&workers_lock);
+}
+
+/* Only the forking fiber goes on.  The reactor and the inbox share descriptors with the parent: make new ones. */
+static void worker_reborn(struct wf_worker *worker)
+{
+    struct wf_fiber *self = worker->current;
+    bool is_root = self == worker->root;
+
+    if (!is_root)
+        worker->root = NULL;
+    worker->signals_to = self; /* CPython, too, makes the forking thread the main one */
+    worker->live = is_root ? 0 : 1;
+    worker->runq.len = 0;
+    wf_timer_term(&worker->timers);
+    wf_timer_init(&worker->timers, timer_is_live);
+    wf_reactor_term(&worker->reactor);
+    wf_inbox_term(&worker->inbox);
+    /* The other thread states are about to be deleted by CPython, so the pooled vessels are of no use. */
+    memset(worker->pools, 0, sizeof worker->pools);
+    pools_init(worker);
+    worker->tid = (pid_t)syscall(SYS_gettid);
+    atomic_store(&worker->interrupted, false);
+    if (!wf_timer_reserve(&worker->timers, 2) || wf_inbox_init(&worker->inbox) < 0
+        || wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
+        wf_panic(__func__, "no descriptors or memory for a scheduler after fork");
+}
+
+void wf_sched_after_fork_child(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+
+    workers = worker;
+    workers_made = worker != NULL;
+    main_worker = worker;
+    if (worker != NULL) {
+        worker->next = NULL;
+        wf_fiber_orphan_all_but(worker->current, worker->root);
+        worker_reborn(worker);
+    }
+    wf_fiber_after_fork();
+    pthread_mutex_unlock(&workers_lock);
+}

@@ -1,0 +1,179 @@
+/* sched.h - decides which green thread runs next on this OS thread.
+ *
+ * One worker = one OS thread = one run queue.  There is no hub: the green thread that parks picks
+ * the next one and switches to it; if there is none it polls the reactor on its own
+ * stack, and if it is itself the next one, nothing is switched at all.
+ *
+ *     inbox ---+
+ *     timers --+--> run queue --> switch --> (runs) --> park(reason) --> somebody's waiter
+ *     reactor -+        ^                                                     |
+ *                       +------------------------ unpark ---------------------+
+ *
+ * Attached and detached.  A green thread parks either holding the GIL (it called weft) or having
+ * released it (a hook caught a call inside a released-GIL region), and is resumed as
+ * it left.  The leaver does what he can, the arriver the rest:
+ *
+ *     leaver -> arriver       besides the stack switch
+ *     attached -> attached    the leaver swaps thread states
+ *     attached -> detached    the leaver detaches; the arriver binds
+ *     detached -> attached    the arriver attaches
+ *     detached -> detached    the arriver binds
+ *
+ * How to wait for something, so that no wake is lost and no stale wake believed:
+ *
+ *     do {
+ *         id = wf_park_begin(worker);        a fresh name for this park
+ *         tell (fiber, id) to whoever shall wake us
+ *         wake = wf_park(worker, reason, deadline_ns);
+ *         take back what was told
+ *     } while (not yet what we waited for, and wake == WF_WOKEN);
+ *
+ * A wake that names another park is ignored, so a late one costs nothing; one that comes too
+ * early cannot happen, because wakes are delivered by this OS thread only (others go
+ * through the inbox).  Spurious wakes are allowed; hence the loop.
+ *
+ * Invariants
+ *   I1  RUNNABLE or NEW <=> on the run queue exactly once.
+ *   I2  The run queue and the timer heap have room for every live fiber, reserved when it
+ *       is made: parking and unparking never allocate and never fail.
+ *   I3  At most POLL_EVERY switches happen between two looks at timers, inbox and reactor.
+ *   I4  Only the worker's own OS thread touches its run queue, timers, reactor and vessels.
+ */
+#ifndef WF_SCHED_H
+#define WF_SCHED_H
+
+#include "fiber.h"
+
+#include "../engine/inbox.h"
+#include "../engine/reactor.h"
+#include "../engine/timer.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+
+/* Stacks.  The first WF_LARGE_STACKS green threads of a worker get as much stack as an OS thread
+ * has, so that programs with a moderate number of threads meet no new limit; it is address space, not
+ * memory.  Beyond them the size is what a million can have. */
+#define WF_LARGE_STACK_SIZE ((size_t)8 << 20)
+#define WF_LARGE_STACKS 1024
+#define WF_SMALL_STACK_SIZE ((size_t)256 << 10)
+#define WF_LEAST_STACK_SIZE ((size_t)64 << 10)
+
+enum { WF_POOL_LARGE, WF_POOL_SMALL, WF_POOL_CUSTOM, WF_POOLS };
+
+struct wf_run_queue {
+    struct wf_fiber **ring; /* a power of two entries */
+    size_t capacity, head, len;
+};
+
+struct wf_vessel_pool {
+    struct wf_stack_pool stacks;
+    struct wf_vessel *free[2]; /* [raw]: those that carry GREEN fibers own a thread state */
+};
+
+struct wf_worker {
+    struct wf_fiber *current;
+    size_t live;              /* fibers besides the root; 0: hooks pass straight through */
+    unsigned passing;         /* > 0: in a signal handler or finalizing: hooks pass straight through */
+    unsigned since_poll;      /* switches since the last look (I3) */
+    unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
+    int64_t now_ns;           /* at the last look */
+    int64_t slice_start_ns;
+    uint64_t last_park_id;
+    struct wf_run_queue runq;
+    struct wf_timer_heap timers;
+    struct wf_reactor reactor;
+    struct wf_inbox inbox;
+    atomic_bool interrupted;  /* a signal arrived that Python wants to handle in the root fiber */
+    atomic_bool doubt_all;    /* another OS thread closed a descriptor that is registered here */
+    struct wf_fiber *root;    /* NULL in a forked child of another fiber */
+    struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
+    size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
+    struct wf_vessel root_vessel;
+    struct wf_vessel_pool pools[WF_POOLS];
+    pthread_t os_thread;
+    pid_t tid;
+    struct wf_worker *next;   /* registry of all workers */
+    /* what statistics() tells */
+    uint64_t started, switches, parks, polls;
+    size_t peak_live;
+};
+
+/* The calling OS thread's worker, or NULL. */
+extern __thread struct wf_worker *wf_this_worker __attribute__((tls_model("initial-exec")));
+
+/* The calling OS thread's worker, made if need be; attached.  NULL with a Python exception. */
+struct wf_worker *wf_worker_get(void);
+
+/* Calls visit(worker, arg) for each worker, under the registry's lock. */
+void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *arg);
+
+/* Is `fd` one of the descriptors by which the calling OS thread's worker sleeps and is woken?  Those who close
+ * all descriptors there are (daemons, say) do not mean ours. */
+static inline bool wf_worker_owns_fd(const struct wf_worker *worker, int fd)
+{
+    return fd >= 0 && (fd == worker->reactor.epoll_fd || fd == worker->inbox.event_fd);
+}
+
+/* How many there are. */
+size_t wf_worker_count(void);
+
+/* {=== Making and ending green threads ===} */
+
+/* Puts a new GREEN fiber on the run queue, to run on at least this much stack (0: the default size).  False when
+ * memory is short. */
+bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size);
+
+/* Puts a new RAW fiber, with its stack (0: the default size), on the run queue.  False with errno when memory is short. */
+bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size);
+
+/* What a GREEN fiber runs, attached, and what is done with one that got no stack.  Set once. */
+void wf_sched_set_green(void (*run)(struct wf_fiber *fiber), void (*stillborn)(struct wf_fiber *fiber));
+
+/* A joinable RAW fiber that is DONE and was joined, or any that was detached. */
+void wf_sched_reap(struct wf_fiber *fiber);
+
+/* {=== Parking ===} */
+
+/* Names the coming park of the running fiber. */
+static inline uint64_t wf_park_begin(struct wf_worker *worker)
+{
+    return worker->current->park_id = ++worker->last_park_id;
+}
+
+/* Suspends the running fiber until its park is ended or the deadline has come.  Keeps errno. */
+enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns);
+
+/* Ends the park `park_id` of `fiber`, if it is still in it.  From any OS thread. */
+void wf_unpark(struct wf_fiber *fiber, uint64_t park_id);
+
+/* Lets every other runnable fiber go first.  Keeps errno. */
+void wf_yield(struct wf_worker *worker);
+
+/* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
+void wf_ready_call(struct wf_worker *worker);
+
+/* {=== Signals, fork and the end ===} */
+
+/* Async-signal-safe: the root fiber of the main OS thread shall see to its signals. */
+void wf_sched_interrupt(void);
+
+/* Takes a pending interrupt that has not ended a park.  For the root fiber's API calls. */
+static inline bool wf_take_interrupt(struct wf_worker *worker)
+{
+    return wf_unlikely(atomic_load_explicit(&worker->interrupted, memory_order_relaxed))
+           && worker->current == worker->signals_to && atomic_exchange(&worker->interrupted, false);
+}
+
+/* Runs the calling OS thread's green threads until only daemons are left; attached. */
+void wf_worker_drain(struct wf_worker *worker);
+
+/* From now on the calling OS thread switches no more: hooks pass through and parked fibers stay parked. */
+void wf_worker_close(struct wf_worker *worker);
+
+/* pthread_atfork handlers. */
+void wf_sched_before_fork(void);
+void wf_sched_after_fork_parent(void);
+void wf_sched_after_fork_child(void);
+
+#endif

@@ -1,0 +1,213 @@
+/* tstate.c - thread states made, bound, swapped and reused; tstate.h has the idea.
+ *
+ * Reuse.  PyThreadState_New takes a lock and an allocation, PyThreadState_Delete the reverse,
+ * and a data stack costs an mmap: together some 8 us per thread.  A stack, its thread state and its data stack
+ * therefore stay together and serve one green thread after another.  Between two lives PyThreadState_Clear does the clearing,
+ * because it knows what each version keeps; afterwards we take back the flag that says "cleared".
+ *
+ * Identity.  Caches inside CPython name a thread by tstate->id (contextvars; the running
+ * loop of asyncio before 3.13), so every life gets a fresh one, from a range the
+ * interpreter's own counter will not reach.
+ */
+#define Py_BUILD_CORE 1 /* for _PyRuntime: where the bound thread state is kept has no public setter */
+#include "tstate.h"
+
+#include "internal/pycore_runtime.h"
+#undef Py_BUILD_CORE
+
+#include "../engine/base.h"
+
+#include <dlfcn.h>
+
+#define FIRST_ID (UINT64_C(1) << 40)
+
+/* C recursion: CPython 3.12 and 3.13 count levels instead of watching the stack pointer.  Measured on
+ * x86-64 with -O3: the greediest ordinary path (sorted with a key that recurses) takes
+ * 1.3 KiB of C stack per count, so 1.5 KiB leaves a margin. */
+#define STACK_PER_C_LEVEL 1536
+
+#if PY_VERSION_HEX >= 0x030C0000
+#define TSS_KEY (&_PyRuntime.autoTSSkey)
+#else
+#define TSS_KEY (&_PyRuntime.gilstate.autoTSSkey)
+#endif
+
+#if PY_VERSION_HEX >= 0x030E0000
+typedef int (*set_stack_protection)(PyThreadState *, void *, size_t);
+static set_stack_protection protect;
+#endif
+
+int wf_tstate_init(void)
+{
+    if (!PyThread_tss_is_created(TSS_KEY)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "weft needs an interpreter with the PyGILState API switched on");
+        return -1;
+    }
+#if PY_VERSION_HEX >= 0x030E0000
+    protect = (set_stack_protection)dlsym(RTLD_DEFAULT,
+                                          "PyUnstable_ThreadState_SetStackProtection");
+    if (protect == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "weft needs PyUnstable_ThreadState_SetStackProtection, "
+                        "which this build of CPython does not export");
+        return -1;
+    }
+#endif
+    return 0;
+}
+
+/* {=== The bound thread state ===} */
+
+PyThreadState *wf_tstate_bound(void)
+{
+    return PyThread_tss_get(TSS_KEY);
+}
+
+void wf_tstate_bind(PyThreadState *tstate)
+{
+    PyThreadState *old = PyThread_tss_get(TSS_KEY);
+    if (old == tstate)
+        return;
+    PyThread_tss_set(TSS_KEY, tstate);
+#if PY_VERSION_HEX >= 0x030C0000
+    /* The interpreter believes these flags rather than the slot. */
+    if (old != NULL)
+        old->_status.bound_gilstate = 0;
+    if (tstate != NULL)
+        tstate->_status.bound_gilstate = 1;
+#endif
+}
+
+/* {=== Attention ===} */
+
+void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
+{
+    PyThreadState *old = PyThreadState_Swap(to);
+    wf_assert(old == from, "the running green thread was not attached");
+#if PY_VERSION_HEX < 0x030C0000
+    PyThread_tss_set(TSS_KEY, to);
+#endif
+}
+
+void wf_tstate_attach(PyThreadState *tstate)
+{
+    wf_tstate_bind(tstate);
+    PyEval_RestoreThread(tstate);
+}
+
+void wf_tstate_detach(PyThreadState *tstate)
+{
+    PyThreadState *old = PyEval_SaveThread();
+    wf_assert(old == tstate, "the running green thread was not attached");
+}
+
+/* {=== Lives ===} */
+
+void wf_tstate_protect(PyThreadState *tstate, const struct wf_tstate_memory *memory)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    protect(tstate, memory->stack_lo, (size_t)(memory->stack_hi - memory->stack_lo));
+#else
+    (void)tstate;
+    (void)memory;
+#endif
+}
+
+/* The first data-stack chunk lies in the home page of the stack.  CPython never pops a chunk without predecessor. */
+static void embed_data_stack(PyThreadState *tstate, const struct wf_tstate_memory *memory)
+{
+    _PyStackChunk *chunk = (_PyStackChunk *)memory->chunk_lo;
+    size_t size = (size_t)(memory->chunk_hi - memory->chunk_lo);
+
+    wf_assert(tstate->datastack_chunk == NULL, "a new thread state has a data stack already");
+    chunk->previous = NULL;
+    chunk->size = size;
+    chunk->top = 0;
+    tstate->datastack_chunk = chunk;
+    /* One slot is left unused, as in CPython, so that the chunk never looks empty. */
+    tstate->datastack_top = &chunk->data[1];
+    tstate->datastack_limit = (PyObject **)((char *)chunk + size);
+}
+
+PyThreadState *wf_tstate_new(const struct wf_tstate_memory *memory)
+{
+    /* PyThreadState_New binds the first thread state it makes on an OS thread that has none. */
+    PyThreadState *bound = wf_tstate_bound();
+    PyThreadState *tstate = PyThreadState_New(PyInterpreterState_Main());
+
+    if (tstate == NULL)
+        return NULL;
+    wf_tstate_bind(bound);
+    if (memory->chunk_lo != NULL)
+        embed_data_stack(tstate, memory);
+    wf_tstate_protect(tstate, memory);
+    return tstate;
+}
+
+static void reset_budgets(PyThreadState *tstate, size_t stack_size)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    (void)stack_size; /* 3.11 has one budget for Python and C; the guard page catches the rest */
+    tstate->recursion_remaining = tstate->recursion_limit;
+#else
+    tstate->py_recursion_remaining = tstate->py_recursion_limit;
+#if PY_VERSION_HEX < 0x030D0000
+    const int c_limit = C_RECURSION_LIMIT;
+#elif PY_VERSION_HEX < 0x030E0000
+    const int c_limit = Py_C_RECURSION_LIMIT;
+#endif
+#if PY_VERSION_HEX < 0x030E0000
+    size_t affordable = stack_size / STACK_PER_C_LEVEL;
+    tstate->c_recursion_remaining = affordable < (size_t)c_limit ? (int)affordable : c_limit;
+#else
+    (void)stack_size; /* the stack's bounds were told */
+#endif
+#endif
+}
+
+void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_size)
+{
+    static uint64_t next_id = FIRST_ID;
+
+    tstate->id = __atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED);
+    tstate->thread_id = ident;
+    reset_budgets(tstate, stack_size);
+}
+
+void wf_tstate_end(PyThreadState *tstate)
+{
+    PyThreadState_Clear(tstate);
+    tstate->context_ver++;
+    tstate->coroutine_origin_tracking_depth = 0;
+#if PY_VERSION_HEX >= 0x030C0000
+    tstate->_status.cleared = 0;
+    tstate->_status.finalizing = 0;
+#endif
+#if PY_VERSION_HEX < 0x030D0000
+    tstate->on_delete = NULL;
+    tstate->on_delete_data = NULL;
+#else
+    /* A thread state's sentinel is dropped by Clear; threading.local makes both anew on demand. */
+    wf_check(tstate->threading_local_key == NULL, "thread-local key survived its thread");
+#endif
+}
+
+PyObject *wf_take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL)
+        return NULL;
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_DECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}

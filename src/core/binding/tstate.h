@@ -1,0 +1,74 @@
+/* tstate.h - the one place that touches a PyThreadState.
+ *
+ * To the interpreter every green thread is a thread, because it has a thread state of its
+ * own.  This file makes thread states, lets one serve several green threads in turn, and
+ * moves the interpreter's attention from one to another.
+ *
+ * Two slots say whose thread state is in charge, and both must move on a switch:
+ *   - the current one (3.11: one per process, guarded by the GIL; 3.12+: one per OS thread),
+ *     set while the GIL is held: "attached";
+ *   - the bound one, a thread-specific value that PyGILState_Ensure reads, also while
+ *     detached.  A callback from C into Python inside a released-GIL region attaches *that* one,
+ *     so a stale value would run one green thread's Python on another's frames.
+ *
+ * Every field that differs between CPython versions is named here and nowhere else.
+ */
+#ifndef WF_TSTATE_H
+#define WF_TSTATE_H
+
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct wf_tstate_memory {
+    char *chunk_lo, *chunk_hi; /* where the data stack starts; NULL to let CPython allocate it */
+    char *stack_lo, *stack_hi; /* bounds of the C stack on which it will run */
+};
+
+/* Once, with the GIL held. 0, or -1 with a Python exception set. */
+int wf_tstate_init(void);
+
+/* A thread state that has never been attached; NULL without an exception when memory is short.
+ * Its data stack lies in memory->chunk, which must outlive it. */
+PyThreadState *wf_tstate_new(const struct wf_tstate_memory *memory);
+
+/* Begins a life: a fresh identity, full recursion budgets.  May be called attached to it or not. */
+void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_size);
+
+/* Ends a life: clears what belonged to the finished thread, as PyThreadState_Clear does, and leaves
+ * the thread state ready to begin another.  Runs destructors, so it may park.  Attached to `tstate`. */
+void wf_tstate_end(PyThreadState *tstate);
+
+/* The thread state that PyGILState_Ensure would use on this OS thread. */
+PyThreadState *wf_tstate_bound(void);
+
+/* Makes `tstate` (NULL: none) the bound one.  For a switch to a detached green thread. */
+void wf_tstate_bind(PyThreadState *tstate);
+
+/* Is `tstate` the current one, which implies that we hold the GIL? */
+static inline bool wf_tstate_attached(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return tstate != NULL && PyThreadState_GetUnchecked() == tstate;
+#else
+    return tstate != NULL && _PyThreadState_UncheckedGet() == tstate;
+#endif
+}
+
+/* From attached to `from` to attached to `to`. */
+void wf_tstate_swap(PyThreadState *from, PyThreadState *to);
+
+/* From detached to attached, waiting for the GIL. */
+void wf_tstate_attach(PyThreadState *tstate);
+
+/* From attached to detached. */
+void wf_tstate_detach(PyThreadState *tstate);
+
+/* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
+PyObject *wf_take_exception(void);
+
+/* Tells CPython >= 3.14 on which C stack `tstate` runs, before it is first attached. */
+void wf_tstate_protect(PyThreadState *tstate, const struct wf_tstate_memory *memory);
+
+#endif
