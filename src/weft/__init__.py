@@ -1,0 +1,47 @@
+"""Green threads for Python: stackful, cheap, and real threads as far as Python can tell.
+
+Replace ``threading.Thread(...)`` with `weft.spawn`, or run an unmodified threaded program
+with ``weft run app.py``.  Whatever used to block an operating-system thread (a lock, a
+socket, a sleep, a query in a C extension) now parks a green thread, and another one runs.
+
+    import time, weft
+
+    def greet(name):
+        time.sleep(1)
+        return f"hello, {name}"
+
+    greeters = [weft.spawn(greet, name) for name in ("warp", "weft")]
+    print([greeter.result() for greeter in greeters])
+
+This file only re-exports.  What the names mean stands in `_core.pyi`; the machinery is
+written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
+"""
+
+from weft import _threads  # noqa: F401 - joins the interpreter's exit, nothing to call
+from weft._core import (
+    GreenThread,
+    all_threads,
+    current,
+    install,
+    installed,
+    sleep,
+    spawn,
+    statistics,
+    uninstall,
+    yield_now,
+)
+
+__all__ = [
+    "GreenThread",
+    "all_threads",
+    "current",
+    "install",
+    "installed",
+    "sleep",
+    "spawn",
+    "statistics",
+    "uninstall",
+    "yield_now",
+]
+
+__version__ = "0.1.0"

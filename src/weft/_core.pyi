@@ -1,0 +1,214 @@
+"""The compiled part of weft: green threads, the scheduler and the hooks on libc.
+
+Import the public names from `weft`.  What starts with an underscore is for weft's own Python.
+
+"Parks" below means: the calling green thread may stop here and others run meanwhile.  A function
+that is not said to park never lets another green thread of the same OS thread run, so what it
+looks at cannot change under the caller.  Everything here may be called from any OS thread that
+runs Python; times are relative and in seconds, fractions allowed.
+"""
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar, final
+
+from _typeshed import structseq
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_ExceptionReporter: TypeAlias = Callable[[GreenThread[Any], BaseException], None]
+
+@final
+class GreenThread(Generic[_T_co]):
+    """A function running, or due to run, on a stack and a Python thread state of its own.
+
+    Made by `spawn`.  `current` and `all_threads` also hand out one for each green thread that
+    `threading.Thread` made while `install` was in force, and `current` one for what an OS thread
+    was doing before; these have no result of their own: when done, `result` is None.
+
+    It stays on the OS thread that spawned it for its whole life.
+    """
+
+    name: str
+    """What reports call it: "green-1 (greet)", "green-2 (greet)", ... until set."""
+
+    daemon: bool
+    """False: the interpreter waits for it at exit.  Taken from the green thread that spawned it.
+
+    May be set while it is alive; RuntimeError afterwards, and if `spawn` did not make it."""
+
+    @property
+    def ident(self) -> int:
+        """What `threading.get_ident` returns inside it.  Unique while it is alive; reused after."""
+
+    def is_alive(self) -> bool:
+        """Is it spawned and not done?"""
+
+    def done(self) -> bool:
+        """Has its function returned or raised?  The opposite of `is_alive`."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it is done, or for `timeout` seconds.  Parks.
+
+        Returns None either way, as `threading.Thread.join` does: ask `is_alive` which it was.
+        A negative timeout counts as 0.  Never raises what the function raised, and does not count
+        as collecting it: see `spawn`.
+
+        Raises RuntimeError when a green thread joins itself.
+        """
+
+    def result(self, timeout: float | None = None) -> _T_co:
+        """Wait until it is done and return what its function returned.  Parks.
+
+        Raises what the function raised (the same exception each time), TimeoutError when it is
+        not done after `timeout` seconds, and RuntimeError when a green thread waits for itself.
+        """
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait until it is done and return what its function raised, or None.  Parks.
+
+        Raises TimeoutError when it is not done after `timeout` seconds, and RuntimeError when a
+        green thread waits for itself.
+        """
+
+    @classmethod
+    def __class_getitem__(cls, item: Any, /) -> Any: ...
+
+@final
+class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, int, int, int, int]):
+    """What `statistics` returns: counts since the program began, of all OS threads together."""
+
+    __match_args__: Final = (
+        "started",
+        "alive",
+        "peak_alive",
+        "runnable",
+        "switches",
+        "parks",
+        "polls",
+        "offloads",
+        "os_threads",
+        "hooked_symbols",
+        "hooked_slots",
+        "hooked_objects",
+    )
+
+    @property
+    def started(self) -> int:
+        """Green threads started, by `spawn` and by `threading.Thread`."""
+
+    @property
+    def alive(self) -> int:
+        """Green threads alive now."""
+
+    @property
+    def peak_alive(self) -> int:
+        """Most green threads alive at one time on one OS thread, summed over OS threads."""
+
+    @property
+    def runnable(self) -> int:
+        """Green threads waiting only for their turn, now."""
+
+    @property
+    def switches(self) -> int:
+        """Switches from one green thread to another."""
+
+    @property
+    def parks(self) -> int:
+        """Times a green thread stopped to wait for something."""
+
+    @property
+    def polls(self) -> int:
+        """Times the kernel was asked which descriptors are ready."""
+
+    @property
+    def offloads(self) -> int:
+        """Calls made on a helper OS thread, since they cannot be waited for: `getaddrinfo`, ..."""
+
+    @property
+    def os_threads(self) -> int:
+        """OS threads that run green threads, now."""
+
+    @property
+    def hooked_symbols(self) -> int:
+        """Entries of libc's symbol table that lead to a hook now."""
+
+    @property
+    def hooked_slots(self) -> int:
+        """Slots in loaded objects that lead to a hook now."""
+
+    @property
+    def hooked_objects(self) -> int:
+        """Loaded objects (the interpreter, extension modules, libraries) with such a slot."""
+
+def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
+    """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
+
+    It begins to run when the caller next parks, on the caller's OS thread, in a copy of the
+    caller's `contextvars` context.  From the first spawn of a process on, blocking calls of
+    green threads park; nothing else changes (see `install`).
+
+    If `fn` raises and nobody is waiting in `result` or `exception` at that moment, the exception
+    is handed to `threading.excepthook` at once; it can still be asked for later.
+
+    Raises TypeError if `fn` is not callable, MemoryError if there is no room for another, and
+    RuntimeError when the interpreter is shutting down.
+    """
+
+def sleep(seconds: float, /) -> None:
+    """Let `seconds` pass.  Parks; `sleep(0)` is `yield_now`.
+
+    Raises ValueError for a negative or NaN number of seconds.
+    """
+
+def yield_now() -> None:
+    """Let every green thread that is runnable now run once.  Parks, and is runnable at once.
+
+    Costs next to nothing when no other is runnable.
+    """
+
+def current() -> GreenThread[Any]:
+    """The green thread that is calling; in an OS thread's own code, the one that stands for it."""
+
+def all_threads() -> list[GreenThread[Any]]:
+    """Every green thread alive, also those `threading.Thread` made, in no particular order."""
+
+def install() -> None:
+    """From now on `threading.Thread`, and whatever is built on it, starts green threads.
+
+    Threads already running stay what they are.  A second call does nothing.
+
+    Raises RuntimeError when the hooks cannot be set, naming the cause.
+    """
+
+def uninstall() -> None:
+    """Undo `install`, and take every hook off libc again.  A second call does nothing.
+
+    Raises RuntimeError while green threads are alive.
+    """
+
+def installed() -> bool:
+    """Is `install` in force?"""
+
+def statistics() -> Statistics:
+    """Counts since the program began."""
+
+def _spawned() -> list[GreenThread[Any]]:
+    """The green threads made by `spawn` that are alive."""
+
+def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Thread], /) -> None:
+    """What `_threads` lends: whom to call with an exception that nobody collects, and
+    `threading`'s table of threads.
+    """
+
+def _count_threads() -> None:
+    """Count the OS threads the interpreter makes from now on; makes nothing green."""
+
+def _thread_counts() -> tuple[int, int, int]:
+    """OS threads made by the interpreter, and by weft to help: started, alive now, most alive at
+    one time.  Counted since `_count_threads` or `install`.
+    """
+
+def _finalize() -> None:
+    """Stop switching for good: who is parked stays parked, and blocking calls block."""

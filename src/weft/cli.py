@@ -1,0 +1,195 @@
+"""The command: `weft run app.py` runs an unmodified threaded program on green threads.
+
+The promise: the program cannot tell `weft run app.py` from `python app.py`, and neither can
+whoever looks at its output and exit status.  Three things keep it:
+
+- *A `__main__` of its own.*  The program gets a fresh module under that name, with the
+  `sys.argv` and `sys.path[0]` Python would have given it, so that pickling and
+  `multiprocessing` find the program's functions and not ours.
+- *The interpreter's own machinery.*  Modules, folders and zip files go through
+  `runpy._run_module_as_main`, which is what `python -m` calls; messages and tracebacks are
+  therefore the same to the byte.
+- *The interpreter decides how the process ends.*  An uncaught exception travels on through
+  this file to where Python's own main function turns it into an exit status (`SystemExit`
+  codes, death by SIGINT).  On the way only one thing is done: `sys.excepthook` is wrapped
+  so that our frames are taken off the traceback before anybody sees it.
+
+Rejected: printing the traceback here and exiting with 1.  It would have to repeat what
+the interpreter does for `SystemExit`, `KeyboardInterrupt` and hooks that fail.
+"""
+
+import argparse
+import builtins
+import importlib.machinery
+import io
+import os
+import pkgutil
+import runpy
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+
+from weft import _core
+from weft.report import Reporter
+
+ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], object]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command with `arguments` (by default the process's) and return its exit status."""
+    parser, run_parser = _parsers()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    program: list[str] = options.program
+    if program[:1] == ["--"]:
+        del program[0]
+    if not program:
+        run_parser.error("no module given" if options.module else "no script given")
+    if options.report or options.report_json:
+        Reporter(
+            os_threads=options.os_threads, to_stderr=options.report, json_path=options.report_json
+        ).start()
+    if not options.os_threads:
+        _core.install()
+    sys.argv[:] = program
+    _run(partial(_run_module if options.module else _run_path, program[0]))
+    return 0
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    parser = argparse.ArgumentParser(
+        prog="weft", description="Green threads for Python.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    run = commands.add_parser(
+        "run",
+        help="run an unmodified program on green threads",
+        description="Run an unmodified program; every threading.Thread in it is a green thread.",
+        usage="weft run [options] (script.py | folder | file.zip | -m module) [arguments ...]",
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "-m", dest="module", action="store_true", help="run a module, as python -m does"
+    )
+    run.add_argument(
+        "--os-threads", action="store_true", help="leave its threads as they are, for comparison"
+    )
+    run.add_argument(
+        "--report", action="store_true", help="at exit, say on standard error what it took"
+    )
+    run.add_argument(
+        "--report-json", metavar="FILE", help="at exit, write what it took to FILE, as JSON"
+    )
+    # REMAINDER: what follows the program's name is the program's, options included.
+    run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser, run
+
+
+# --- The program's surroundings --------------------------------------------------------
+
+
+def _run_path(path: str) -> None:
+    """Run what `python path` would: a source or compiled file, or a folder or zip file."""
+    absolute = _absolute(path)
+    _fresh_main()
+    if pkgutil.get_importer(absolute) is None:
+        if not sys.flags.safe_path:
+            sys.path[0] = os.path.dirname(os.path.realpath(path))
+        _run_file(absolute)
+        return
+    # A folder or zip file comes first on the path even with -P; there is nothing to replace then.
+    sys.path[: 0 if sys.flags.safe_path else 1] = [absolute]
+    runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
+
+
+def _run_module(name: str) -> None:
+    """Run what `python -m name` would."""
+    if not sys.flags.safe_path:
+        sys.path[0] = os.getcwd()
+    sys.argv[0] = "-m"  # until the module is found, as in `python -m`
+    _fresh_main()
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
+
+
+def _run_file(path: str) -> None:
+    try:
+        code, loader = _load(path)
+    except OSError as error:
+        # The interpreter's own words; orig_argv[0] is the name it was called by.
+        reason = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
+        print(f"{sys.orig_argv[0]}: {reason}", file=sys.stderr)
+        raise SystemExit(2) from None
+    namespace = vars(sys.modules["__main__"])
+    namespace.update(__file__=path, __cached__=None, __loader__=loader)
+    exec(code, namespace)  # noqa: S102 - this is what running a program is
+
+
+def _load(path: str) -> tuple[types.CodeType, object]:
+    """The program's code and the loader Python would show for it."""
+    with io.open_code(path) as file:
+        code = pkgutil.read_code(file)
+        if code is not None:
+            return code, importlib.machinery.SourcelessFileLoader("__main__", path)
+        file.seek(0)
+        source = file.read()
+    # dont_inherit: this file's own __future__ imports, should it ever have any.
+    code = compile(source, path, "exec", dont_inherit=True)
+    return code, importlib.machinery.SourceFileLoader("__main__", path)
+
+
+def _fresh_main() -> None:
+    """Replace `__main__` by an empty module, as the interpreter finds it when it starts."""
+    fresh = types.ModuleType("__main__")
+    vars(fresh).update(__builtins__=builtins, __annotations__={})
+    sys.modules["__main__"] = fresh
+
+
+def _absolute(path: str) -> str:
+    """The path as Python would show it: absolute, but not tidied up."""
+    return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)
+
+
+# --- How it ends -------------------------------------------------------------------------
+
+
+def _run(program: Callable[[], None]) -> None:
+    """Call `program`; if it raises, see to it that the traceback is the program's alone."""
+    try:
+        program()
+    except BaseException:
+        if hasattr(sys, "excepthook"):  # a program may delete it; then our frames stay
+            sys.excepthook = partial(_report_uncaught, sys.excepthook)
+        raise
+
+
+def _report_uncaught(
+    hook: ExceptHook,
+    kind: type[BaseException],
+    exception: BaseException,
+    traceback: types.TracebackType | None,
+) -> None:
+    """What `sys.excepthook` is while an uncaught exception leaves the program."""
+    sys.excepthook = hook
+    traceback = exception.__traceback__ = _program_part(traceback)
+    try:
+        hook(kind, exception, traceback)
+    except BaseException as failure:
+        # Python reports a failing hook, too, and will not know this frame either.
+        failure.__traceback__ = failure.__traceback__ and failure.__traceback__.tb_next
+        raise
+
+
+def _program_part(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """What follows our frames; nothing, if the program never began (a syntax error)."""
+    while traceback is not None and not _is_ours(traceback):
+        traceback = traceback.tb_next
+    while traceback is not None and _is_ours(traceback):
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _is_ours(traceback: types.TracebackType) -> bool:
+    return traceback.tb_frame.f_globals is globals()
