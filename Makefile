@@ -1,0 +1,96 @@
+# The project's commands.  `make` alone lists them; CONTRIBUTING.md has the same page in words.
+#
+# Each CPython that is found (tools/interpreters.py) gets an environment of its own under .venv,
+# with weft installed as a user would have it: built, not linked to the sources.  Stamp files
+# say when an environment is out of date, so every target may simply ask for what it needs.
+
+PYTHON ?= python3
+
+VERSIONS := $(shell $(PYTHON) tools/interpreters.py)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BIN := .venv/$(VERSION)/bin
+
+# What pyproject.toml asks for to build, and to test and lint.
+READ_PROJECT := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))
+BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
+	print(*map(ascii, project["build-system"]["requires"]))')
+DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
+	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
+
+SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.*)
+TYPED := src/weft tools examples
+
+.DELETE_ON_ERROR:
+.PRECIOUS: .venv/%/.tools .venv/%/.weft
+.DEFAULT_GOAL := help
+
+# --- For people ---------------------------------------------------------------------------
+
+.PHONY: help run test bench lint asan docs clean
+
+help:
+	@echo 'make run     the main job: one threaded program, on OS threads and on weft, compared'
+	@echo 'make test    everything, on each of: $(VERSIONS)'
+	@echo 'make bench   the benchmarks'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make asan    the tests of the C engine under the address sanitizer'
+	@echo 'make docs    check that links between the Markdown files lead somewhere (no pages yet)'
+	@echo 'make clean   remove whatever these commands made'
+	@echo
+	@echo 'Parts of make test: engine-test, binding-test, and pytest-V and cpython-V for a version V.'
+	@echo 'Another interpreter: make PYTHON=/path/to/python run'
+
+run: .venv/$(VERSION)/.weft
+	$(BIN)/python examples/compare.py
+
+test: engine-test binding-test $(VERSIONS:%=pytest-%) $(VERSIONS:%=cpython-%)
+
+bench: # makes an environment of its own, with weft's peers in it
+	$(PYTHON) benchmarks/run.py
+
+lint: .venv/$(VERSION)/.tools
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict $(TYPED)
+
+asan: engine-asan
+
+docs:
+	$(PYTHON) tools/check_links.py *.md docs/*.md docs/*/*.md
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- The parts of make test ---------------------------------------------------------------
+
+include tests/engine/engine.mk
+include tests/binding/binding.mk
+
+PYTEST_TARGETS := $(VERSIONS:%=pytest-%)
+CPYTHON_TARGETS := $(VERSIONS:%=cpython-%)
+.PHONY: $(PYTEST_TARGETS) $(CPYTHON_TARGETS)
+
+$(PYTEST_TARGETS): pytest-%: .venv/%/.weft
+	.venv/$*/bin/python -m pytest
+
+# CPython's own test modules inside a green thread, compared with a plain thread.
+$(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
+	.venv/$*/bin/python tools/cpython_tests.py --list default
+
+# --- Environments ---------------------------------------------------------------------------
+
+.venv/%/.tools: pyproject.toml
+	@echo "CPython $*: preparing .venv/$*"
+	@"$$($(PYTHON) tools/interpreters.py $*)" -m venv .venv/$*
+	@.venv/$*/bin/python -m pip install --quiet $(BUILD_TOOLS) ninja $(DEV_TOOLS)
+	@touch $@
+
+# Without build isolation, so that meson finds its last build in build/V and compiles only
+# what has changed.
+.venv/%/.weft: .venv/%/.tools $(SOURCES)
+	@echo "CPython $*: building weft"
+	@PATH="$(CURDIR)/.venv/$*/bin:$$PATH" .venv/$*/bin/python -m pip install --quiet \
+		--no-build-isolation --no-deps --force-reinstall \
+		--config-settings=build-dir=build/$* --config-settings=setup-args=-Dwerror=true .
+	@touch $@
