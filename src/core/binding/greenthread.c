@@ -16,7 +16,7 @@ struct wf_green {
     PyObject *fn;           /* once it has ended: the function's name; NULL if not spawned */
     PyObject *args;         /* (*args, *keyword values); NULL if none, and once it has ended */
     PyObject *kwnames;
-    PyObject *context;
+    PyObject *context;      /* NULL if the spawner had none */
     PyObject *name;         /* NULL until somebody sets or reads it */
     PyObject *outcome;      /* once it has ended: the result, or, if `failed`, the exception */
     PyObject *weakrefs;
@@ -145,16 +145,24 @@ static void forget_dummy_thread(struct wf_fiber *fiber)
     Py_XDECREF(ident);
 }
 
-static PyObject *call_in_context(struct wf_green *self)
+static PyObject *call(struct wf_green *self)
 {
     PyObject **items = self->args ? ((PyTupleObject *)self->args)->ob_item : NULL;
     Py_ssize_t count = self->args ? PyTuple_GET_SIZE(self->args) : 0;
     Py_ssize_t keywords = self->kwnames ? PyTuple_GET_SIZE(self->kwnames) : 0;
+
+    return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
+}
+
+static PyObject *call_in_context(struct wf_green *self)
+{
     PyObject *result;
 
+    if (self->context == NULL)
+        return call(self);
     if (PyContext_Enter(self->context) < 0)
         return NULL;
-    result = PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
+    result = call(self);
     if (PyContext_Exit(self->context) < 0) {
         /* The function left a context of its own entered; that ends with the thread. */
         PyErr_WriteUnraisable(self->fn);
@@ -240,8 +248,7 @@ static int green_fill(struct wf_green *self, PyObject *const *args, Py_ssize_t n
     self->kwnames = Py_XNewRef(kwnames);
     if (count > 0 && (self->args = pack(args + 1, count)) == NULL)
         return -1;
-    self->context = PyContext_CopyCurrent();
-    return self->context != NULL ? 0 : -1;
+    return wf_context_copy(&self->context);
 }
 
 PyDoc_STRVAR(spawn_doc,

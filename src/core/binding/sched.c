@@ -38,7 +38,8 @@
 
 __thread struct wf_worker *wf_this_worker;
 
-static struct wf_worker *workers;
+static struct wf_worker *workers; /* in use, one per OS thread */
+static struct wf_worker *retired; /* of OS threads that have ended */
 static atomic_size_t workers_made;
 static struct wf_worker *_Atomic main_worker; /* of the OS thread that runs Python's signal handlers */
 static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -131,6 +132,33 @@ static void root_init(struct wf_worker *worker)
     worker->current = worker->signals_to = root;
 }
 
+/* What belongs to the OS thread, as opposed to what a retired worker hands on. */
+static bool worker_open(struct wf_worker *worker)
+{
+    worker->os_thread = pthread_self();
+    worker->tid = (pid_t)syscall(SYS_gettid);
+    if (wf_inbox_init(&worker->inbox) < 0)
+        return false;
+    if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
+        goto error1;
+    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, WF_ROOT)) == NULL)
+        goto error2;
+    root_init(worker);
+    return true;
+error2:
+    wf_reactor_term(&worker->reactor);
+error1:
+    wf_inbox_term(&worker->inbox);
+    return false;
+}
+
+static void worker_free(struct wf_worker *worker)
+{
+    wf_timer_term(&worker->timers);
+    free(worker->runq.ring);
+    free(worker);
+}
+
 static struct wf_worker *worker_new(void)
 {
     struct wf_worker *worker = calloc(1, sizeof *worker);
@@ -139,26 +167,28 @@ static struct wf_worker *worker_new(void)
         return NULL;
     wf_timer_init(&worker->timers, timer_is_live);
     pools_init(worker);
-    worker->os_thread = pthread_self();
-    worker->tid = (pid_t)syscall(SYS_gettid);
-    if (!runq_reserve(&worker->runq, 1) || !wf_timer_reserve(&worker->timers, 1))
-        goto error1;
-    if (wf_inbox_init(&worker->inbox) < 0)
-        goto error1;
-    if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
-        goto error2;
-    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, WF_ROOT)) == NULL)
-        goto error3;
-    root_init(worker);
-    return worker;
-error3:
-    wf_reactor_term(&worker->reactor);
-error2:
-    wf_inbox_term(&worker->inbox);
-error1:
-    wf_timer_term(&worker->timers);
-    free(worker->runq.ring);
-    free(worker);
+    if (runq_reserve(&worker->runq, 1) && wf_timer_reserve(&worker->timers, 1))
+        return worker;
+    worker_free(worker);
+    return NULL;
+}
+
+/* Memory of a worker, like that of a fiber, is only ever a worker's again: somebody may
+ * still post to it.  The vessels in its pools are handed on as well. */
+static struct wf_worker *worker_take(void)
+{
+    struct wf_worker *worker;
+
+    pthread_mutex_lock(&workers_lock);
+    worker = retired;
+    if (worker != NULL)
+        retired = worker->next;
+    pthread_mutex_unlock(&workers_lock);
+    if (worker == NULL && (worker = worker_new()) == NULL)
+        return NULL;
+    if (worker_open(worker))
+        return worker;
+    worker_free(worker);
     return NULL;
 }
 
@@ -169,9 +199,74 @@ static void worker_publish(struct wf_worker *worker)
     workers = worker;
     workers_made++;
     pthread_mutex_unlock(&workers_lock);
-    if ((pid_t)syscall(SYS_getpid) == worker->tid)
-        main_worker = worker;
     wf_this_worker = worker;
+}
+
+static void worker_unpublish(struct wf_worker *worker)
+{
+    struct wf_worker **link = &workers;
+
+    pthread_mutex_lock(&workers_lock);
+    while (*link != worker)
+        link = &(*link)->next;
+    *link = worker->next;
+    workers_made--;
+    pthread_mutex_unlock(&workers_lock);
+    wf_this_worker = NULL;
+}
+
+static int count_waited_for(struct wf_fiber *fiber, void *arg)
+{
+    return fiber->worker == arg && fiber->kind != WF_ROOT && fiber->state != WF_DONE
+           && !fiber->daemon;
+}
+
+/* Runs this OS thread's green threads until only daemons are left. */
+static void worker_drain(struct wf_worker *worker)
+{
+    while (wf_fiber_each(count_waited_for, worker)) {
+        wf_park_begin(worker);
+        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
+    }
+}
+
+/* The OS thread is ending.  Its green threads go on until they are done, as threads do that outlive the one that
+ * started them; daemons stay parked for ever. */
+static void worker_retire(struct wf_worker *worker)
+{
+    worker_drain(worker);
+    worker_unpublish(worker);
+    wf_reactor_term(&worker->reactor);
+    wf_inbox_term(&worker->inbox);
+    if (worker->live > 0)
+        return; /* the daemons' fibers still point here */
+    worker->root->state = WF_FREE;
+    wf_fiber_free(worker->root);
+    pthread_mutex_lock(&workers_lock);
+    worker->next = retired;
+    retired = worker;
+    pthread_mutex_unlock(&workers_lock);
+}
+
+/* Python clears a thread's dictionary when the thread ends: the last moment at which we may run Python code on it. */
+static void os_thread_ends(PyObject *capsule)
+{
+    struct wf_worker *worker = PyCapsule_GetPointer(capsule, NULL);
+
+    if (worker == wf_this_worker && worker->current == worker->root && worker->passing == 0)
+        worker_retire(worker);
+}
+
+static int watch_os_thread(struct wf_worker *worker)
+{
+    PyObject *dict = PyThreadState_GetDict(); /* borrowed */
+    PyObject *capsule = PyCapsule_New(worker, NULL, os_thread_ends);
+    int result = -1;
+
+    if (dict != NULL && capsule != NULL)
+        result = PyDict_SetItemString(dict, "weft worker", capsule);
+    Py_XDECREF(capsule);
+    return result;
 }
 
 struct wf_worker *wf_worker_get(void)
@@ -180,12 +275,16 @@ struct wf_worker *wf_worker_get(void)
 
     if (wf_likely(worker != NULL))
         return worker;
-    worker = worker_new();
+    worker = worker_take();
     if (worker == NULL) {
         PyErr_SetFromErrno(errno == ENOMEM ? PyExc_MemoryError : PyExc_OSError);
         return NULL;
     }
     worker_publish(worker);
+    if ((pid_t)syscall(SYS_getpid) == worker->tid)
+        main_worker = worker; /* it ends with the process: _finalize sees to that */
+    else if (watch_os_thread(worker) < 0)
+        return NULL;
     return worker;
 }
 
@@ -723,20 +822,6 @@ void wf_sched_interrupt(void)
     wf_inbox_nudge(&worker->inbox);
 }
 
-static int count_waited_for(struct wf_fiber *fiber, void *arg)
-{
-    return fiber->worker == arg && fiber->kind != WF_ROOT && fiber->state != WF_DONE
-           && !fiber->daemon;
-}
-
-void wf_worker_drain(struct wf_worker *worker)
-{
-    while (wf_fiber_each(count_waited_for, worker)) {
-        wf_park_begin(worker);
-        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
-    }
-}
-
 void wf_worker_close(struct wf_worker *worker)
 {
     worker->passing++;
@@ -785,6 +870,7 @@ void wf_sched_after_fork_child(void)
 
     workers = worker;
     workers_made = worker != NULL;
+    retired = NULL; /* the thread states in their vessels are about to be deleted */
     main_worker = worker;
     if (worker != NULL) {
         worker->next = NULL;

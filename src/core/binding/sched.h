@@ -165,9 +165,6 @@ static inline bool wf_take_interrupt(struct wf_worker *worker)
            && worker->current == worker->signals_to && atomic_exchange(&worker->interrupted, false);
 }
 
-/* Runs the calling OS thread's green threads until only daemons are left; attached. */
-void wf_worker_drain(struct wf_worker *worker);
-
 /* From now on the calling OS thread switches no more: hooks pass through and parked fibers stay parked. */
 void wf_worker_close(struct wf_worker *worker);
 

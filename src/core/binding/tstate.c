@@ -18,6 +18,7 @@
 #include "../engine/base.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #define FIRST_ID (UINT64_C(1) << 40)
 
@@ -26,24 +27,126 @@
  * 1.3 KiB of C stack per count, so 1.5 KiB leaves a margin. */
 #define STACK_PER_C_LEVEL 1536
 
+#if PY_VERSION_HEX >= 0x030E0000
+typedef int (*set_stack_protection)(PyThreadState *, void *, size_t);
+static set_stack_protection protect;
+#endif
+
+/* {=== The slot of the bound thread state ===}
+ *
+ * Up to 3.14 it is a pthread key, which the runtime structure names.  From 3.15 on it is a thread-local variable
+ * that nobody exports.  We find it: while detached, it is the only word among CPython's thread-local
+ * variables that holds our thread state (the current one is NULL then).  Variables of objects that are there from the start lie
+ * at the same distance from the thread pointer in every OS thread. */
+
+#if PY_VERSION_HEX >= 0x030F0000
+
+static ptrdiff_t bound_distance; /* from the thread pointer; 0: not found */
+
+struct search {
+    PyThreadState *wanted;
+    char *found;
+    int count;
+};
+
+static bool is_python(const struct dl_phdr_info *info)
+{
+    uintptr_t address = (uintptr_t)PyEval_SaveThread;
+
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t lo = info->dlpi_addr + segment->p_vaddr;
+        if (segment->p_type == PT_LOAD && lo <= address && address < lo + segment->p_memsz)
+            return true;
+    }
+    return false;
+}
+
+static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct search *search = arg;
+
+    (void)size;
+    if (info->dlpi_tls_data == NULL || !is_python(info))
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type != PT_TLS)
+            continue;
+        PyThreadState **word = info->dlpi_tls_data;
+        for (size_t n = info->dlpi_phdr[i].p_memsz / sizeof *word; n > 0; n--, word++)
+            if (*word == search->wanted) {
+                search->found = (char *)word;
+                search->count++;
+            }
+    }
+    return 1;
+}
+
+static int slot_init(void)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    struct search search = {.wanted = tstate};
+
+    PyEval_SaveThread();
+    dl_iterate_phdr(search_object, &search);
+    PyEval_RestoreThread(tstate);
+    if (search.count != 1) {
+        PyErr_SetString(PyExc_RuntimeError, "weft could not find where this build of CPython keeps "
+                                            "the thread state of an OS thread");
+        return -1;
+    }
+    bound_distance = search.found - (char *)__builtin_thread_pointer();
+    return 0;
+}
+
+static inline PyThreadState **slot(void)
+{
+    return (PyThreadState **)((char *)__builtin_thread_pointer() + bound_distance);
+}
+
+static inline PyThreadState *slot_get(void)
+{
+    return *slot();
+}
+
+static inline void slot_set(PyThreadState *tstate)
+{
+    *slot() = tstate;
+}
+
+#else
+
 #if PY_VERSION_HEX >= 0x030C0000
 #define TSS_KEY (&_PyRuntime.autoTSSkey)
 #else
 #define TSS_KEY (&_PyRuntime.gilstate.autoTSSkey)
 #endif
 
-#if PY_VERSION_HEX >= 0x030E0000
-typedef int (*set_stack_protection)(PyThreadState *, void *, size_t);
-static set_stack_protection protect;
+static int slot_init(void)
+{
+    if (PyThread_tss_is_created(TSS_KEY))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError,
+                    "weft needs an interpreter with the PyGILState API switched on");
+    return -1;
+}
+
+static inline PyThreadState *slot_get(void)
+{
+    return PyThread_tss_get(TSS_KEY);
+}
+
+static inline void slot_set(PyThreadState *tstate)
+{
+    PyThread_tss_set(TSS_KEY, tstate);
+}
+
 #endif
 
 int wf_tstate_init(void)
 {
-    if (!PyThread_tss_is_created(TSS_KEY)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "weft needs an interpreter with the PyGILState API switched on");
+    if (slot_init() < 0)
         return -1;
-    }
 #if PY_VERSION_HEX >= 0x030E0000
     protect = (set_stack_protection)dlsym(RTLD_DEFAULT,
                                           "PyUnstable_ThreadState_SetStackProtection");
@@ -57,19 +160,19 @@ int wf_tstate_init(void)
     return 0;
 }
 
-/* {=== The bound thread state ===} */
+/* {=== Binding ===} */
 
 PyThreadState *wf_tstate_bound(void)
 {
-    return PyThread_tss_get(TSS_KEY);
+    return slot_get();
 }
 
 void wf_tstate_bind(PyThreadState *tstate)
 {
-    PyThreadState *old = PyThread_tss_get(TSS_KEY);
+    PyThreadState *old = slot_get();
     if (old == tstate)
         return;
-    PyThread_tss_set(TSS_KEY, tstate);
+    slot_set(tstate);
 #if PY_VERSION_HEX >= 0x030C0000
     /* The interpreter believes these flags rather than the slot. */
     if (old != NULL)
@@ -86,7 +189,7 @@ void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
     PyThreadState *old = PyThreadState_Swap(to);
     wf_assert(old == from, "the running green thread was not attached");
 #if PY_VERSION_HEX < 0x030C0000
-    PyThread_tss_set(TSS_KEY, to);
+    slot_set(to);
 #endif
 }
 
@@ -191,6 +294,13 @@ void wf_tstate_end(PyThreadState *tstate)
     /* A thread state's sentinel is dropped by Clear; threading.local makes both anew on demand. */
     wf_check(tstate->threading_local_key == NULL, "thread-local key survived its thread");
 #endif
+}
+
+int wf_context_copy(PyObject **context)
+{
+    /* CPython makes a thread's context when it is first asked for. */
+    *context = PyThreadState_Get()->context == NULL ? NULL : PyContext_CopyCurrent();
+    return *context == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
 PyObject *wf_take_exception(void)

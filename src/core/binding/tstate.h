@@ -65,6 +65,10 @@ void wf_tstate_attach(PyThreadState *tstate);
 /* From attached to detached. */
 void wf_tstate_detach(PyThreadState *tstate);
 
+/* A copy of the calling thread's contextvars context, in *context; NULL there if it never had one, and a new thread needs
+ * none either.  0, or -1 with an exception. */
+int wf_context_copy(PyObject **context);
+
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
 PyObject *wf_take_exception(void);
 
