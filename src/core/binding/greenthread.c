@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <structmember.h>
+#include <unistd.h>
 
 /* There may be a million: 112 bytes with the collector's header, and nothing else for a call without arguments. */
 struct wf_green {
@@ -31,6 +32,7 @@ struct wf_green {
 static PyTypeObject *green_type;
 static PyObject *report_exception;  /* callable(green thread, exception) */
 static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *no_stack_error;    /* made early: when it is needed, there is no memory */
 static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
 static uint32_t spawned_count;
 
@@ -209,18 +211,25 @@ static void run_green(struct wf_fiber *fiber)
     Py_DECREF(self);
 }
 
+/* Straight to the descriptor: Python's stderr may need a lock, and we are in the middle of somebody's park. */
+static void say_once(void)
+{
+    static const char message[] = "weft: a green thread could not start: no memory for its stack "
+                                  "(its result() raises MemoryError; said once)\n";
+    static bool said;
+
+    if (!said && write(STDERR_FILENO, message, sizeof message - 1) > 0)
+        said = true;
+}
+
 /* No stack could be had for it. */
 static void stillborn_green(struct wf_fiber *fiber)
 {
     struct wf_green *self = fiber->green;
-    PyObject *type, *value, *traceback;
 
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_SetString(PyExc_MemoryError, "no memory for the stack of a green thread");
-    self->outcome = wf_take_exception();
+    self->outcome = Py_NewRef(no_stack_error);
     self->failed = true;
-    PyErr_Restore(type, value, traceback);
-    PySys_FormatStderr("weft: a green thread could not start: no memory for its stack\n");
+    say_once();
     green_end(self);
     fiber->green = NULL;
     Py_DECREF(self);
@@ -773,7 +782,9 @@ int wf_green_init(PyObject *module)
 {
     green_type = (PyTypeObject *)PyType_FromSpec(&green_spec);
     foreign_handles = PyDict_New();
-    if (green_type == NULL || foreign_handles == NULL)
+    no_stack_error = PyObject_CallFunction(PyExc_MemoryError, "s",
+                                           "no memory for the stack of a green thread");
+    if (green_type == NULL || foreign_handles == NULL || no_stack_error == NULL)
         return -1;
     wf_sched_set_green(run_green, stillborn_green);
     if (PyModule_AddFunctions(module, functions) < 0)

@@ -513,11 +513,13 @@ static struct wf_vessel *vessel_custom(struct wf_worker *worker, size_t stack_si
 static struct wf_vessel *vessel_for(struct wf_worker *worker, size_t stack_size, bool raw)
 {
     struct wf_vessel_pool *large = &worker->pools[WF_POOL_LARGE];
+    struct wf_vessel *vessel;
 
     if (stack_size != 0)
         return vessel_custom(worker, stack_size, raw);
-    if (large->free[raw] != NULL || large->stacks.made < WF_LARGE_STACKS)
-        return vessel_take(large, raw);
+    if ((large->free[raw] != NULL || large->stacks.made < WF_LARGE_STACKS)
+        && (vessel = vessel_take(large, raw)) != NULL)
+        return vessel;
     return vessel_take(&worker->pools[WF_POOL_SMALL], raw);
 }
 
@@ -578,12 +580,14 @@ static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
 static void stillborn(struct wf_worker *worker, struct wf_fiber *fiber, PyThreadState *leaver,
                       bool attached)
 {
+    worker->passing++; /* the leaver is parked already: what is called now must not park */
     if (!attached)
         wf_tstate_attach(leaver);
     stillborn_green(fiber);
     fiber_over(worker, fiber);
     if (!attached)
         wf_tstate_detach(leaver);
+    worker->passing--;
 }
 
 /* Leaves `from` for `next`; `attached_to` as next_runnable left it. */

@@ -95,10 +95,15 @@ static size_t cell_size(const struct wf_stack_pool *pool)
 
 static char *map_slab(size_t bytes)
 {
-    char *slab = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t with_headroom;
+    char *slab;
+    if (__builtin_add_overflow(bytes, WF_STACK_HEADROOM, &with_headroom))
+        return NULL;
+    slab = mmap(NULL, with_headroom, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (slab == MAP_FAILED)
         return NULL;
+    munmap(slab + bytes, WF_STACK_HEADROOM);
     madvise(slab, bytes, MADV_NOHUGEPAGE); /* fails where there are none to refuse */
     return slab;
 }

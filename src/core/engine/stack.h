@@ -35,6 +35,9 @@
  * neighbour's data stack.  Guarding 16 pages takes as long as guarding one. */
 #define WF_STACK_GUARD_SIZE 65536
 #define WF_STACK_CHUNK_SIZE 65536 /* least size of [chunk_lo, chunk_hi) */
+/* Address space that slabs leave to everybody else: where it is limited, a program that asks for too many green
+ * threads shall get MemoryError, and still be able to handle it. */
+#define WF_STACK_HEADROOM ((size_t)64 << 20)
 
 struct wf_stack_pool;
 
