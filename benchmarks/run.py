@@ -175,8 +175,12 @@ def run_group(python: Path, plan: Plan, group: list[str], options: list[str]) ->
     return {each["contender"]: each for each in map(json.loads, done.stdout.splitlines())}
 
 
-def run_plan(python: Path, plan: Plan, repeats: int, options: list[str]) -> dict[str, Series]:
+def run_plan(
+    python: Path, plan: Plan, repeats: int, options: list[str], absent: set[str]
+) -> dict[str, Series]:
     series = {name: Series() for group in plan.contenders for name in group}
+    for name in absent & series.keys():
+        series[name].trouble = "does not install on this Python"
     for repeat in range(repeats):
         # Backwards every other time, so that nobody always runs after the same neighbour.
         for group in plan.contenders if repeat % 2 == 0 else reversed(plan.contenders):
@@ -223,7 +227,7 @@ def commit() -> str:
     return done.stdout.strip() or "no commit"
 
 
-def machine(python: Path) -> list[str]:
+def machine(python: Path, versions: dict[str, str]) -> list[str]:
     cpu = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -236,11 +240,11 @@ def machine(python: Path) -> list[str]:
         "print('CPython', p.python_version(), 'shared' if c('Py_ENABLE_SHARED') else 'static',"
         "'PGO' if '--enable-optimizations' in a else 'no PGO')",
     )
-    versions = ", ".join(f"{name} {number}" for name, number in installed_versions(python).items())
+    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     load = os.getloadavg()[0]
     return [
         f"{cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}, load {load:.1f} at the start",
-        f"{build}; weft at {commit()}; {versions}",
+        f"{build}; weft at {commit()}; {packages}",
     ]
 
 
@@ -313,12 +317,14 @@ def main() -> int:
     plans = [plan for plan in PLANS if not options.only or plan.name in options.only]
     python = make_environment(options.python, install=not options.no_install)
     major, minor = map(int, output_of(python, "-c", VERSION).split())
-    facts = machine(python)
+    versions = installed_versions(python)
+    facts = machine(python, versions)
     print("\n".join(facts))
     print(f"{repeats} repeats, interleaved{'; quick: sizes too small to judge' * options.quick}")
     met, everything = True, {}
     for plan in plans:
-        series = run_plan(python, plan, repeats, plan.quick if options.quick else [])
+        sizes = plan.quick if options.quick else []
+        series = run_plan(python, plan, repeats, sizes, set(RELUCTANT_PEERS) - versions.keys())
         print_plan(plan, series)
         met &= judge(plan, series, (major, minor))
         everything[plan.name] = {name: vars(each) for name, each in series.items()}

@@ -167,31 +167,27 @@ def short_reason(err: Any) -> str:
     return f"{err[0].__name__}: {text[0][:160]}"
 
 
-def wait_for(thread: Any) -> None:
-    """Waits in the main thread, where the signals that tests raise in theirs end up."""
-    while thread.is_alive():
-        with contextlib.suppress(KeyboardInterrupt):
-            thread.join()
-
-
 def in_thread(body: Callable[[], None]) -> None:
-    thread = threading.Thread(target=body)
-    thread.start()
-    wait_for(thread)
+    threading.Thread(target=body).start()
 
 
 def in_green_thread(body: Callable[[], None]) -> None:
-    weft = importlib.import_module("weft")
-    wait_for(weft.spawn(body))
+    importlib.import_module("weft").spawn(body)
 
 
 def in_installed(body: Callable[[], None]) -> None:
-    weft = importlib.import_module("weft")
-    weft.install()
+    importlib.import_module("weft").install()
     in_thread(body)
 
 
 IN_MODE = {"thread": in_thread, "green": in_green_thread, "install": in_installed}
+
+
+def check_mode(mode: str, main_thread: int) -> None:
+    """A green thread shares the OS thread that started it; otherwise we would compare nothing."""
+    shared = threading.get_native_id() == main_thread
+    if shared != (mode != "thread"):
+        raise RuntimeError(f"mode {mode}, but the OS thread is shared: {shared}")
 
 
 def main(job: Job) -> None:
@@ -200,18 +196,29 @@ def main(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & leaves it ignored
     journal = Journal(job.journal)
 
+    main_thread = threading.get_native_id()
+    finished = threading.Event()
+
     def body() -> None:
         threading.stack_size(0)  # the threads that tests start are to be ordinary ones
         try:
+            check_mode(job.mode, main_thread)
             run_module(job, journal)
         except BaseException:
             traceback.print_exc()
             journal.write(broken=short_reason(sys.exc_info()))
         else:
             journal.write(done=True)
+        finally:
+            finished.set()
 
     threading.stack_size(STACK_SIZE)
     IN_MODE[job.mode](body)
+    # The signals that tests raise end up here, in the main thread.  Not Thread.join: CPython 3.12's
+    # takes a thread for finished when a signal handler raises in it.
+    while not finished.is_set():
+        with contextlib.suppress(KeyboardInterrupt):
+            finished.wait()
 
 
 if __name__ == "__main__":
