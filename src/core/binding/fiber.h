@@ -76,12 +76,16 @@ struct wf_vessel {
 _Static_assert(sizeof(struct wf_vessel) <= WF_STACK_HEADER_SIZE, "a vessel outgrew the stack header");
 
 struct wf_fiber {
+    /* What a switch touches lies together. */
     uint64_t park_id;         /* names the current park; 0 while not parked */
     struct wf_worker *worker; /* where it lives, for ever */
     struct wf_vessel *vessel;
     PyThreadState *tstate;    /* to attach or bind when it is resumed; RAW: learnt at each park */
-    uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
-    struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
+    uint8_t state, kind, reason, wake;
+    bool attached;            /* it parked holding the GIL and wants it back */
+    bool timed;               /* a live timer names the current park */
+    bool joinable;            /* RAW: stays DONE until joined or detached */
+    bool daemon;
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
         struct {
@@ -90,14 +94,11 @@ struct wf_fiber {
         };
         struct wf_fiber *next_free; /* FREE */
     };
+    uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
+    struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;
     _Atomic uint64_t inbox_park; /* newest park that another OS thread wants ended */
     atomic_bool inbox_posted;    /* inbox_node is in the inbox */
-    uint8_t state, kind, reason, wake;
-    bool attached;            /* it parked holding the GIL and wants it back */
-    bool timed;               /* a live timer names the current park */
-    bool joinable;            /* RAW: stays DONE until joined or detached */
-    bool daemon;
 };
 
 /* A wait for the end of a fiber; lives on the waiter's stack. */

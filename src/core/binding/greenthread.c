@@ -53,7 +53,6 @@ static struct wf_green *green_new(struct wf_fiber *fiber, bool spawned)
     green->ended = green->failed = false;
     green->spawned = spawned;
     green->daemon = fiber->daemon;
-    PyObject_GC_Track(green);
     return green;
 }
 
@@ -193,6 +192,8 @@ static void green_end(struct wf_green *self)
     Py_CLEAR(self->kwnames);
     Py_CLEAR(self->context);
     self->ended = true;
+    /* Until now the fiber held it, so the collector could only have wasted its time. */
+    PyObject_GC_Track(self);
 }
 
 static void run_green(struct wf_fiber *fiber)
