@@ -26,16 +26,17 @@ TYPED := src/weft tools examples
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test bench lint asan docs clean
+.PHONY: help run test test-sid bench lint asan docs clean
 
 help:
-	@echo 'make run     the main job: one threaded program, on OS threads and on weft, compared'
-	@echo 'make test    everything, on each of: $(VERSIONS)'
-	@echo 'make bench   the benchmarks'
-	@echo 'make lint    ruff and mypy'
-	@echo 'make asan    the tests of the C engine under the address sanitizer'
-	@echo 'make docs    check that links between the Markdown files lead somewhere (no pages yet)'
-	@echo 'make clean   remove whatever these commands made'
+	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
+	@echo 'make test      everything, on each of: $(VERSIONS)'
+	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
+	@echo 'make bench     the benchmarks'
+	@echo 'make lint      ruff and mypy'
+	@echo 'make asan      the C tests under the address and undefined-behaviour sanitizers'
+	@echo 'make docs      check that links between the Markdown files lead somewhere (no pages yet)'
+	@echo 'make clean     remove whatever these commands made'
 	@echo
 	@echo 'Parts of make test: engine-test, binding-test, and pytest-V and cpython-V for a version V.'
 	@echo 'Another interpreter: make PYTHON=/path/to/python run'
@@ -53,7 +54,10 @@ lint: .venv/$(VERSION)/.tools
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict $(TYPED)
 
-asan: engine-asan
+asan: engine-asan binding-asan
+
+test-sid:
+	tools/sid.sh test
 
 docs:
 	$(PYTHON) tools/check_links.py *.md docs/*.md docs/*/*.md

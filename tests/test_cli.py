@@ -18,7 +18,7 @@ import sys
 main = sys.modules["__main__"]
 print(sys.argv, sys.path[0], len(sys.path))
 print(__name__, __file__, __package__, getattr(__spec__, "name", None), __doc__)
-print(type(__loader__).__name__, __cached__ and "cached", type(__builtins__).__name__)
+print(type(__loader__).__name__, globals().get("__cached__", 0), type(__builtins__).__name__)
 print(main.__dict__ is globals(), sorted(globals()))
 """
 

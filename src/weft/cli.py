@@ -123,7 +123,9 @@ def _run_file(path: str) -> None:
         print(f"{sys.orig_argv[0]}: {reason}", file=sys.stderr)
         raise SystemExit(2) from None
     namespace = vars(sys.modules["__main__"])
-    namespace.update(__file__=path, __cached__=None, __loader__=loader)
+    namespace.update(__file__=path, __loader__=loader)
+    if sys.version_info < (3, 15):
+        namespace.update(__cached__=None)
     exec(code, namespace)  # noqa: S102 - this is what running a program is
 
 
@@ -143,7 +145,9 @@ def _load(path: str) -> tuple[types.CodeType, object]:
 def _fresh_main() -> None:
     """Replace `__main__` by an empty module, as the interpreter finds it when it starts."""
     fresh = types.ModuleType("__main__")
-    vars(fresh).update(__builtins__=builtins, __annotations__={})
+    vars(fresh).update(__builtins__=builtins)
+    if "__annotations__" in vars(sys.modules["__main__"]):  # until 3.13
+        vars(fresh).update(__annotations__={})
     sys.modules["__main__"] = fresh
 
 
