@@ -13,8 +13,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -25,6 +24,8 @@ static ssize_t (*real___read_chk)(int, void *, size_t, size_t);
 static ssize_t (*real_readv)(int, const struct iovec *, int);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
+static int (*real_eventfd_read)(int, eventfd_t *) __attribute__((unused));
+static int (*real_eventfd_write)(int, eventfd_t) __attribute__((unused));
 static ssize_t (*real_sendfile)(int, int, off_t *, size_t);
 static ssize_t (*real_sendfile64)(int, int, off_t *, size_t);
 static int (*real_close)(int);
@@ -147,93 +148,174 @@ static ssize_t hook_readv(int fd, const struct iovec *iov, int count)
     return -1;
 }
 
-/* {=== Writing: a blocking write returns when all is written ===} */
+/* {=== Writing: a blocking write returns when all is written ===}
+ *
+ * A file without RWF_NOWAIT that says it is ready may still block in the middle of a write: a terminal whose
+ * buffer fills up, an eventfd whose counter would overflow.  A pipe that is ready takes PIPE_BUF bytes, and
+ * a regular file whatever it is given; for all others an OS thread blocks in the real call. */
 
-/* A named pipe that is ready takes PIPE_BUF bytes without blocking; more than that it may not. */
-static size_t portion(int fd, size_t len)
+struct writev_call {
+    int fd;
+    const struct iovec *iov;
+    int count;
+    ssize_t result;
+    int error;
+};
+
+static void writev_run(void *arg)
 {
-    return len <= PIPE_BUF || is_regular(fd) ? len : PIPE_BUF;
+    struct writev_call *call = arg;
+
+    call->result = real_writev(call->fd, call->iov, call->count);
+    call->error = errno;
 }
 
-static enum attempt try_write(const struct wf_io *io, const char *buf, size_t len, ssize_t *written)
+static bool takes_at_once(int fd, size_t len)
 {
-    struct iovec iov = {(void *)buf, len};
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
 
-    *written = pwritev2(io->fd, &iov, 1, -1, RWF_NOWAIT);
+    if (flags >= 0 && (flags & O_NONBLOCK))
+        return true;
+    if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode))
+        return true; /* an error is for the real call to tell */
+    return S_ISFIFO(st.st_mode) && len <= PIPE_BUF && ready(fd, POLLOUT);
+}
+
+static ssize_t write_somehow(const struct wf_io *io, const struct iovec *iov, int count, size_t len)
+{
+    struct writev_call call = {io->fd, iov, count, 0, 0};
+
+    if (takes_at_once(io->fd, len) || !wf_offload(io->worker, writev_run, &call))
+        return real_writev(io->fd, iov, count);
+    if (call.result < 0)
+        errno = call.error;
+    return call.result;
+}
+
+static enum attempt try_write(const struct wf_io *io, const struct iovec *iov, int count, size_t len,
+                              ssize_t *written)
+{
+    *written = pwritev2(io->fd, iov, count, -1, RWF_NOWAIT);
+    if (*written < 0 && nowait_unknown())
+        *written = write_somehow(io, iov, count, len);
     if (*written >= 0)
         return DONE;
-    if (nowait_unknown()) {
-        if (!ready(io->fd, POLLOUT))
-            return WAIT;
-        *written = real_write(io->fd, buf, portion(io->fd, len));
-        return *written >= 0 ? DONE : FAILED;
-    }
     return errno == EAGAIN ? WAIT : FAILED;
 }
 
-static ssize_t write_all(struct wf_worker *worker, int fd, const char *buf, size_t len)
+/* Parks until something could be written; its length, or -1. */
+static ssize_t write_some(struct wf_io *io, const struct iovec *iov, int count, size_t len)
 {
-    struct wf_io io = wf_io_begin(worker, fd, WF_IO_WRITE);
-    int error = errno;
-    size_t done = 0;
+    ssize_t written;
 
     for (;;) {
-        ssize_t written = 0;
-        enum attempt attempt = try_write(&io, buf + done, len - done, &written);
-        if (attempt == WAIT && wf_io_wait(&io)) {
-            if (!io.unwaitable)
-                continue;
-            written = real_write(fd, buf + done, len - done);
-            attempt = written >= 0 ? DONE : FAILED;
-        }
-        if (attempt != DONE)
+        enum attempt attempt = try_write(io, iov, count, len, &written);
+        if (attempt != WAIT)
+            return written;
+        if (!wf_io_wait(io))
+            return -1;
+        if (io->unwaitable)
+            return real_writev(io->fd, iov, count);
+    }
+}
+
+static ssize_t write_all(struct wf_io *io, const char *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        struct iovec iov = {(void *)(buf + done), len - done};
+        ssize_t written = write_some(io, &iov, 1, len - done);
+        if (written < 0)
             return done > 0 ? (ssize_t)done : -1;
         done += (size_t)written;
-        if (done >= len || written == 0) {
-            wf_ready_call(worker);
-            errno = error;
-            return (ssize_t)done;
-        }
+        if (written == 0)
+            break;
     }
+    return (ssize_t)done;
 }
 
 static ssize_t hook_write(int fd, const void *buf, size_t len)
 {
     struct wf_worker *worker = wf_hook_worker();
+    struct wf_io io;
+    int error = errno;
+    ssize_t written;
 
     if (worker == NULL || len == 0)
         return real_write(fd, buf, len);
-    return write_all(worker, fd, buf, len);
+    io = wf_io_begin(worker, fd, WF_IO_WRITE);
+    written = write_all(&io, buf, len);
+    if (written >= 0) {
+        wf_ready_call(worker);
+        errno = error;
+    }
+    return written;
 }
 
-/* Piece by piece; the vector need not be atomic, but it must be whole. */
+/* What is left of the vector after `skip` bytes, piece by piece. */
+static size_t write_rest(struct wf_io *io, const struct iovec *iov, int count, size_t skip)
+{
+    size_t done = 0;
+
+    for (int i = 0; i < count; i++) {
+        size_t len = iov[i].iov_len;
+        ssize_t written;
+        if (skip >= len) {
+            skip -= len;
+            continue;
+        }
+        written = write_all(io, (const char *)iov[i].iov_base + skip, len - skip);
+        if (written < 0)
+            break;
+        done += (size_t)written;
+        if ((size_t)written < len - skip)
+            break;
+        skip = 0;
+    }
+    return done;
+}
+
+static size_t vector_len(const struct iovec *iov, int count)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < count; i++)
+        len += iov[i].iov_len;
+    return len;
+}
+
+/* As one whole if possible (to a datagram socket it is one datagram); only what a stream did not take follows in pieces. */
 static ssize_t hook_writev(int fd, const struct iovec *iov, int count)
 {
     struct wf_worker *worker = wf_hook_worker();
-    ssize_t done;
+    struct wf_io io;
+    int error = errno;
+    ssize_t written;
 
     if (worker == NULL || count <= 0)
         return real_writev(fd, iov, count);
-    done = pwritev2(fd, iov, count, -1, RWF_NOWAIT);
-    if (done < 0 && is_regular(fd))
-        return real_writev(fd, iov, count);
-    if (done < 0 && errno != EAGAIN && !nowait_unknown())
+    io = wf_io_begin(worker, fd, WF_IO_WRITE);
+    written = write_some(&io, iov, count, vector_len(iov, count));
+    if (written < 0)
         return -1;
-    size_t before = 0, written = done < 0 ? 0 : (size_t)done;
-    for (int i = 0; i < count; i++) {
-        size_t len = iov[i].iov_len;
-        if (written < before + len) {
-            size_t skip = written - before;
-            ssize_t more = write_all(worker, fd, (const char *)iov[i].iov_base + skip, len - skip);
-            if (more < 0)
-                return written > 0 ? (ssize_t)written : -1;
-            written += (size_t)more;
-            if ((size_t)more < len - skip)
-                break;
-        }
-        before += len;
-    }
-    return (ssize_t)written;
+    written += (ssize_t)write_rest(&io, iov, count, (size_t)written);
+    wf_ready_call(worker);
+    errno = error;
+    return written;
+}
+
+/* {=== eventfd's own calls read and write inside libc ===} */
+
+static int hook_eventfd_read(int fd, eventfd_t *value)
+{
+    return hook_read(fd, value, sizeof *value) == sizeof *value ? 0 : -1;
+}
+
+static int hook_eventfd_write(int fd, eventfd_t value)
+{
+    return hook_write(fd, &value, sizeof value) == sizeof value ? 0 : -1;
 }
 
 /* {=== sendfile has no per-call flag: an OS thread blocks in it for us ===} */
@@ -302,7 +384,7 @@ static void closing_range(unsigned first, unsigned last)
     for (unsigned fd = first; fd <= last; fd++) {
         if (worker->reactor.chunks[fd / WF_FD_CHUNK] == NULL)
             fd |= WF_FD_CHUNK - 1;
-        else if (wf_reactor_registered(&worker->reactor, (int)fd))
+        else if (wf_reactor_knows(&worker->reactor, (int)fd))
             wf_io_closing((int)fd);
     }
 }
@@ -338,13 +420,16 @@ static void hook_closefrom(int first)
 
 static int hook_dup2(int from, int to)
 {
-    if (from != to)
+    if (from != to) {
+        wf_worker_leave_fd(to);
         wf_io_closing(to);
+    }
     return real_dup2(from, to);
 }
 
 static int hook_dup3(int from, int to, int flags)
 {
+    wf_worker_leave_fd(to);
     wf_io_closing(to);
     return real_dup3(from, to, flags);
 }
@@ -400,6 +485,8 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(readv, WF_HOOK_ALL),
     WF_HOOK(write, WF_HOOK_ALL),
     WF_HOOK(writev, WF_HOOK_ALL),
+    WF_HOOK(eventfd_read, WF_HOOK_ALL),
+    WF_HOOK(eventfd_write, WF_HOOK_ALL),
     WF_HOOK(sendfile, WF_HOOK_ALL),
     WF_HOOK(sendfile64, WF_HOOK_ALL),
     WF_HOOK(close, WF_HOOK_ALL),

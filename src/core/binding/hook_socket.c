@@ -39,6 +39,45 @@ static inline bool would_block(void)
     return errno == EAGAIN || errno == EWOULDBLOCK;
 }
 
+/* {=== Messages and their vectors ===} */
+
+#define FEW 16
+
+/* What is left of a message after `count` bytes; control data goes with the first byte. */
+static void message_advance(struct msghdr *msg, size_t count)
+{
+    msg->msg_control = NULL;
+    msg->msg_controllen = 0;
+    while (msg->msg_iovlen > 0 && count >= msg->msg_iov->iov_len) {
+        count -= msg->msg_iov->iov_len;
+        msg->msg_iov++;
+        msg->msg_iovlen--;
+    }
+    if (msg->msg_iovlen > 0) {
+        msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + count;
+        msg->msg_iov->iov_len -= count;
+    }
+}
+
+static size_t message_len(const struct msghdr *msg)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < msg->msg_iovlen; i++)
+        len += msg->msg_iov[i].iov_len;
+    return len;
+}
+
+/* A copy of the message's vector that may be shortened: `few` if it fits, else to be freed; NULL: no memory. */
+static struct iovec *copy_vector(const struct msghdr *msg, struct iovec few[FEW])
+{
+    struct iovec *iov = msg->msg_iovlen <= FEW ? few : malloc(msg->msg_iovlen * sizeof *iov);
+
+    if (iov != NULL && msg->msg_iovlen > 0)
+        memcpy(iov, msg->msg_iov, msg->msg_iovlen * sizeof *iov);
+    return iov;
+}
+
 /* {=== Receiving ===} */
 
 /* Only a read without special wishes tells whether the socket is drained. */
@@ -126,31 +165,62 @@ static ssize_t hook___recvfrom_chk(int fd, void *buf, size_t len, size_t size, i
     return hook_recvfrom(fd, buf, len, flags, from, from_len);
 }
 
+/* One message, or with MSG_WAITALL the first piece of one. */
+static ssize_t receive_message(struct wf_io *io, struct msghdr *msg, int flags)
+{
+    /* The kernel shortens these even when it finds nothing. */
+    socklen_t name_len = msg->msg_namelen;
+    size_t control_len = msg->msg_controllen;
+
+    do {
+        ssize_t got;
+        msg->msg_namelen = name_len;
+        msg->msg_controllen = control_len;
+        got = real_recvmsg(io->fd, msg, flags | MSG_DONTWAIT);
+        if (got >= 0 || !would_block())
+            return got;
+    } while (wf_io_wait(io));
+    return -1;
+}
+
+/* The rest of a message of which `got` bytes are there, for MSG_WAITALL: pieces until all is there, or the end, or an error. */
+static ssize_t receive_rest(struct wf_io *io, const struct msghdr *msg, int flags, ssize_t got)
+{
+    struct iovec few[FEW], *iov = copy_vector(msg, few);
+    struct msghdr rest = {.msg_iov = iov, .msg_iovlen = msg->msg_iovlen};
+    ssize_t piece = got;
+
+    if (iov == NULL)
+        return got;
+    while (message_advance(&rest, (size_t)piece), rest.msg_iovlen > 0) {
+        piece = receive_message(io, &rest, flags & ~MSG_WAITALL);
+        if (piece <= 0)
+            break;
+        got += piece;
+    }
+    if (iov != few)
+        free(iov);
+    return got;
+}
+
 static ssize_t hook_recvmsg(int fd, struct msghdr *msg, int flags)
 {
     struct wf_worker *worker = wf_hook_worker();
     struct wf_io io;
     int error = errno;
+    ssize_t got;
 
     if (worker == NULL || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)))
         return real_recvmsg(fd, msg, flags);
     io = wf_io_begin(worker, fd, WF_IO_READ);
-    do {
-        /* The kernel shortens these even when it finds nothing. */
-        socklen_t name_len = msg->msg_namelen;
-        size_t control_len = msg->msg_controllen;
-        ssize_t got = real_recvmsg(fd, msg, flags | MSG_DONTWAIT);
-        if (got >= 0) {
-            wf_ready_call(worker);
-            errno = error;
-            return got;
-        }
-        msg->msg_namelen = name_len;
-        msg->msg_controllen = control_len;
-        if (!would_block())
-            return -1;
-    } while (wf_io_wait(&io));
-    return -1;
+    got = receive_message(&io, msg, flags);
+    if (got < 0)
+        return -1;
+    if (wants_more(flags, got, message_len(msg)))
+        got = receive_rest(&io, msg, flags, got);
+    wf_ready_call(worker);
+    errno = error;
+    return got;
 }
 
 static int hook_recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags,
@@ -216,31 +286,6 @@ static ssize_t hook_sendto(int fd, const void *buf, size_t len, int flags,
     return transmit(worker, fd, buf, len, flags, to, to_len);
 }
 
-/* The rest of a message of which `sent` bytes are gone; the control data went with the first byte. */
-static void message_advance(struct msghdr *msg, size_t sent)
-{
-    msg->msg_control = NULL;
-    msg->msg_controllen = 0;
-    while (msg->msg_iovlen > 0 && sent >= msg->msg_iov->iov_len) {
-        sent -= msg->msg_iov->iov_len;
-        msg->msg_iov++;
-        msg->msg_iovlen--;
-    }
-    if (msg->msg_iovlen > 0) {
-        msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + sent;
-        msg->msg_iov->iov_len -= sent;
-    }
-}
-
-static size_t message_len(const struct msghdr *msg)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < msg->msg_iovlen; i++)
-        len += msg->msg_iov[i].iov_len;
-    return len;
-}
-
 /* `rest` is a copy we may shorten. */
 static ssize_t transmit_message(struct wf_worker *worker, int fd, struct msghdr *rest, int flags)
 {
@@ -263,7 +308,7 @@ static ssize_t transmit_message(struct wf_worker *worker, int fd, struct msghdr 
 static ssize_t hook_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     struct wf_worker *worker = wf_hook_worker();
-    struct iovec few[16], *iov = few;
+    struct iovec few[FEW], *iov;
     struct msghdr rest;
     int error = errno;
     ssize_t sent;
@@ -271,11 +316,9 @@ static ssize_t hook_sendmsg(int fd, const struct msghdr *msg, int flags)
     if (worker == NULL || (flags & MSG_DONTWAIT))
         return real_sendmsg(fd, msg, flags);
     rest = *msg;
-    if (msg->msg_iovlen > 16 && (iov = malloc(msg->msg_iovlen * sizeof *iov)) == NULL)
+    rest.msg_iov = iov = copy_vector(msg, few);
+    if (iov == NULL)
         return -1;
-    if (msg->msg_iovlen > 0)
-        memcpy(iov, msg->msg_iov, msg->msg_iovlen * sizeof *iov);
-    rest.msg_iov = iov;
     sent = transmit_message(worker, fd, &rest, flags);
     if (sent >= 0)
         errno = error;

@@ -151,9 +151,9 @@ void wf_io_closing(int fd)
 {
     struct wf_worker *worker = wf_this_worker;
 
-    if (worker != NULL && worker->passing == 0 && wf_reactor_registered(&worker->reactor, fd))
+    if (worker != NULL && worker->passing == 0 && wf_reactor_knows(&worker->reactor, fd))
         wf_reactor_forget(&worker->reactor, fd);
-    if (wf_unlikely(wf_worker_count() > 1))
+    if (wf_unlikely(wf_worker_count() > (worker != NULL)))
         wf_worker_each(doubt_elsewhere, &fd);
 }
 

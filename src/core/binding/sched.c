@@ -19,6 +19,7 @@
 #include "tstate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -310,6 +311,24 @@ void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *ar
     for (struct wf_worker *worker = workers; worker != NULL; worker = worker->next)
         visit(worker, arg);
     pthread_mutex_unlock(&workers_lock);
+}
+
+/* A duplicate is the same file, with all that is registered in or for it. */
+static void move_fd(int *fd, int from)
+{
+    if (*fd == from)
+        *fd = fcntl(from, F_DUPFD_CLOEXEC, 3);
+    wf_assert(*fd >= 0, "no descriptor left to move the scheduler's own to");
+}
+
+void wf_worker_leave_fd(int fd)
+{
+    struct wf_worker *worker = wf_this_worker;
+
+    if (worker == NULL || worker->passing > 0 || !wf_worker_owns_fd(worker, fd))
+        return;
+    move_fd(&worker->reactor.epoll_fd, fd);
+    move_fd(&worker->inbox.event_fd, fd);
 }
 
 size_t wf_worker_count(void)

@@ -115,6 +115,9 @@ static inline bool wf_worker_owns_fd(const struct wf_worker *worker, int fd)
     return fd >= 0 && (fd == worker->reactor.epoll_fd || fd == worker->inbox.event_fd);
 }
 
+/* Somebody is about to put another file on the number `fd`.  If it is one of ours, moves ours away. */
+void wf_worker_leave_fd(int fd);
+
 /* How many there are. */
 size_t wf_worker_count(void);
 

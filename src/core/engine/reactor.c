@@ -84,6 +84,16 @@ bool wf_reactor_registered(const struct wf_reactor *reactor, int fd)
     return chunk != NULL && __atomic_load_n(&chunk[fd % WF_FD_CHUNK].registered, __ATOMIC_RELAXED);
 }
 
+bool wf_reactor_knows(const struct wf_reactor *reactor, int fd)
+{
+    const struct wf_fd *chunk;
+
+    if (fd < 0 || fd >= WF_FD_CHUNK * WF_FD_CHUNKS)
+        return false;
+    chunk = reactor->chunks[fd / WF_FD_CHUNK];
+    return chunk != NULL && chunk[fd % WF_FD_CHUNK].listed;
+}
+
 static void file_forget(struct wf_fd *file)
 {
     file->generation++;

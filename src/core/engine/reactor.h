@@ -100,6 +100,9 @@ void wf_reactor_forget(struct wf_reactor *reactor, int fd);
 /* Is `fd` registered here?  A hint that other OS threads may ask for. */
 bool wf_reactor_registered(const struct wf_reactor *reactor, int fd);
 
+/* Is anything known of `fd`, so that there is something to forget? */
+bool wf_reactor_knows(const struct wf_reactor *reactor, int fd);
+
 /* Collects events and wakes; sleeps at most `timeout_ns` (0: not at all, negative: for
  * ever).  Returns whether wake_fd was readable.  An interrupted sleep returns early. */
 bool wf_reactor_poll(struct wf_reactor *reactor, int64_t timeout_ns);
