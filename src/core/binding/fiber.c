@@ -20,9 +20,8 @@ static size_t capacity;
 static _Atomic size_t made;
 static _Atomic uint64_t serials;
 
-/* Guards the free list and all joiner lists.  Held for a few instructions at a time. */
+/* Guards the workers' lists of spare fibers and all joiner lists.  Held for a few instructions at a time. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct wf_fiber *free_fibers;
 
 int wf_fiber_init(void)
 {
@@ -39,23 +38,23 @@ int wf_fiber_init(void)
     return -1;
 }
 
-static struct wf_fiber *fiber_take(void)
+static struct wf_fiber *fiber_take(struct wf_fiber **spare)
 {
     struct wf_fiber *fiber;
 
     pthread_mutex_lock(&lock);
-    fiber = free_fibers;
+    fiber = *spare;
     if (fiber != NULL)
-        free_fibers = fiber->next_free;
+        *spare = fiber->next_free;
     else if (made < capacity)
         fiber = &fibers[made++];
     pthread_mutex_unlock(&lock);
     return fiber;
 }
 
-struct wf_fiber *wf_fiber_new(struct wf_worker *worker, enum wf_kind kind)
+struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare, enum wf_kind kind)
 {
-    struct wf_fiber *fiber = fiber_take();
+    struct wf_fiber *fiber = fiber_take(spare);
 
     if (fiber == NULL) {
         errno = ENOMEM;
@@ -76,14 +75,14 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, enum wf_kind kind)
     return fiber;
 }
 
-void wf_fiber_free(struct wf_fiber *fiber)
+void wf_fiber_free(struct wf_fiber *fiber, struct wf_fiber **spare)
 {
     wf_assert(fiber->state == WF_FREE, "a fiber in use was freed");
     pthread_mutex_lock(&lock);
     wf_check(wf_list_empty(&fiber->joiners), "a fiber with joiners was freed");
     fiber->serial = 0;
-    fiber->next_free = free_fibers;
-    free_fibers = fiber;
+    fiber->next_free = *spare;
+    *spare = fiber;
     pthread_mutex_unlock(&lock);
 }
 

@@ -25,6 +25,8 @@
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
  *   F2  Only sched.c writes `state`.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
+ *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
+ *       it to the next, and its inbox node can only be in that worker's inbox.
  */
 #ifndef WF_FIBER_H
 #define WF_FIBER_H
@@ -111,11 +113,12 @@ struct wf_joiner {
 /* Reserves the memory of all fibers; 0, or -1 with errno. */
 int wf_fiber_init(void);
 
-/* A fiber of this kind with a fresh serial, or NULL with errno ENOMEM. */
-struct wf_fiber *wf_fiber_new(struct wf_worker *worker, enum wf_kind kind);
+/* A fiber of this kind with a fresh serial, or NULL with errno ENOMEM.  `spare` is the worker's list of
+ * freed fibers: a fiber belongs to one worker for ever (F4). */
+struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare, enum wf_kind kind);
 
 /* Gives it back.  Its serial is 0 from now on. */
-void wf_fiber_free(struct wf_fiber *fiber);
+void wf_fiber_free(struct wf_fiber *fiber, struct wf_fiber **spare);
 
 /* The fiber whose identity this is, or NULL (an OS thread's, or nonsense). */
 struct wf_fiber *wf_fiber_from_ident(unsigned long ident);

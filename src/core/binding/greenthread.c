@@ -287,7 +287,7 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     }
     if (wf_hook_ensure() < 0)
         return NULL;
-    fiber = wf_fiber_new(worker, WF_GREEN);
+    fiber = wf_fiber_new(worker, &worker->spare_fibers, WF_GREEN);
     if (fiber == NULL)
         return PyErr_NoMemory();
     fiber->daemon = worker->current->daemon;
@@ -302,7 +302,7 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     }
     return (PyObject *)green;
 error:
-    wf_fiber_free(fiber);
+    wf_fiber_free(fiber, &worker->spare_fibers);
     Py_XDECREF(green);
     return NULL;
 }

@@ -226,14 +226,14 @@ static int create_green(pthread_t *thread, const pthread_attr_t *attr, void *(*s
         PyErr_Clear();
         return EAGAIN;
     }
-    fiber = wf_fiber_new(worker, WF_RAW);
+    fiber = wf_fiber_new(worker, &worker->spare_fibers, WF_RAW);
     if (fiber == NULL)
         return EAGAIN;
     fiber->start = start;
     fiber->arg = arg;
     fiber->joinable = is_joinable(attr);
     if (!wf_sched_start_raw(worker, fiber, wanted_stack_size(attr))) {
-        wf_fiber_free(fiber);
+        wf_fiber_free(fiber, &worker->spare_fibers);
         return EAGAIN;
     }
     *thread = (pthread_t)wf_fiber_ident(fiber);

@@ -158,7 +158,7 @@ static bool worker_open(struct wf_worker *worker)
         return false;
     if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
         goto error1;
-    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, WF_ROOT)) == NULL)
+    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, &worker->spare_fibers, WF_ROOT)) == NULL)
         goto error2;
     root_init(worker);
     return true;
@@ -258,7 +258,7 @@ static void worker_retire(struct wf_worker *worker)
     if (worker->live > 0)
         return; /* the daemons' fibers still point here */
     worker->root->state = WF_FREE;
-    wf_fiber_free(worker->root);
+    wf_fiber_free(worker->root, &worker->spare_fibers);
     pthread_mutex_lock(&workers_lock);
     worker->next = retired;
     retired = worker;
@@ -607,7 +607,7 @@ static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
     wf_fiber_end(fiber, wf_unpark);
     if (!fiber->joinable) {
         fiber->state = WF_FREE;
-        wf_fiber_free(fiber);
+        wf_fiber_free(fiber, &fiber->worker->spare_fibers);
     }
 }
 
@@ -843,7 +843,7 @@ void wf_sched_reap(struct wf_fiber *fiber)
 {
     if (fiber->state == WF_DONE) {
         fiber->state = WF_FREE;
-        wf_fiber_free(fiber);
+        wf_fiber_free(fiber, &fiber->worker->spare_fibers);
     } else {
         fiber->joinable = false;
     }

@@ -86,6 +86,7 @@ struct wf_worker {
     struct wf_inbox inbox;
     atomic_bool interrupted;  /* a signal arrived that Python wants to handle in the root fiber */
     atomic_bool doubt_all;    /* another OS thread closed a descriptor that is registered here */
+    struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */

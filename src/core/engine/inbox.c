@@ -19,7 +19,6 @@ _Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_BOOL_LOCK_FREE == 2, "pos
 
 int wf_inbox_init(struct wf_inbox *inbox)
 {
-    atomic_init(&inbox->head, NULL);
     atomic_init(&inbox->polling, false);
     atomic_init(&inbox->nudged, false);
     inbox->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

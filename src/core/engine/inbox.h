@@ -34,7 +34,8 @@ struct wf_inbox {
     int event_fd;                         /* -1 before init and after term */
 };
 
-/* 0, or -1 with errno. */
+/* 0, or -1 with errno.  An inbox must be zeroed before it is first used; one that was terminated may be initialized
+ * again, and what was posted meanwhile is still in it. */
 int wf_inbox_init(struct wf_inbox *inbox);
 void wf_inbox_term(struct wf_inbox *inbox);
 
