@@ -246,6 +246,29 @@ static void no_guard_means_no_stack(void)
     system_.old_kernel = false;
 }
 
+/* === Memory given back ============================================================= */
+
+static void an_emptied_stack_comes_back_as_new_and_guarded(void)
+{
+    struct wf_stack_pool pool = pool_of(STACK_SIZE, 8);
+    struct wf_stack *stack = wf_stack_acquire(&pool);
+    char *lo = stack->lo;
+    char *owners = (char *)(stack + 1);
+    *owners = 'x';
+    stack->chunk_lo[100] = 'x';
+    *lo = 'x';
+    CHECK(wf_stack_empty(stack));
+    CHECK(*lo == 0); /* still readable (S1), and empty */
+
+    struct wf_stack *again = wf_stack_acquire(&pool);
+    CHECK(again->lo == lo); /* before a new one is cut */
+    CHECK(*(char *)(again + 1) == 0 && again->chunk_lo[100] == 0);
+    check_layout(again, &pool);
+    check_guarded(again);
+    CHECK(pool.made == 1);
+    wf_stack_pool_term(&pool);
+}
+
 /* === Slabs ========================================================================= */
 
 static void owns_all_stacks_and_nothing_else(void)
@@ -317,6 +340,7 @@ int main(void)
     RUN(running_off_the_end_hits_the_guard);
     RUN(an_old_kernel_guards_too);
     RUN(no_guard_means_no_stack);
+    RUN(an_emptied_stack_comes_back_as_new_and_guarded);
     RUN(owns_all_stacks_and_nothing_else);
     RUN(a_smaller_slab_will_do);
     RUN(no_address_space_means_no_stack);

@@ -34,6 +34,13 @@
 #define SLICE_NS (2 * WF_NS_PER_MS)
 #define READY_CALLS 16
 
+/* Idle vessels are kept for what was alive at once lately, and some more; the others are let go of when there is nothing
+ * to do, so many at a time that nobody who becomes runnable meanwhile waits long (each takes about 1.5 us). */
+#define KEEP_VESSELS 64
+#define TRIM_EVERY_NS WF_NS_PER_S
+#define TRIM_AT_ONCE 1000
+#define TRIM_PAUSE_NS (5 * WF_NS_PER_MS)
+
 /* A run queue longer than this does not fit the first-level cache: fetch the next stacks ahead. */
 #define PREFETCH_FROM 256
 
@@ -439,6 +446,19 @@ static void look(struct wf_worker *worker)
     deliver(worker);
 }
 
+static size_t vessels_to_spare(const struct wf_worker *worker)
+{
+    size_t wanted = worker->recent_peak - worker->live + KEEP_VESSELS;
+    return worker->idle_vessels > wanted ? worker->idle_vessels - wanted : 0;
+}
+
+/* Will there be something to let go of when the next trim is due? */
+static bool trim_wanted(const struct wf_worker *worker)
+{
+    return worker->idle_vessels > KEEP_VESSELS
+           && (worker->recent_peak > worker->live || vessels_to_spare(worker) > 0);
+}
+
 /* How long nothing can happen by itself; negative: for ever. */
 static int64_t quiet_ns(const struct wf_worker *worker)
 {
@@ -447,6 +467,8 @@ static int64_t quiet_ns(const struct wf_worker *worker)
     int64_t deadline = timer < doubt ? timer : doubt;
     int64_t left;
 
+    if (trim_wanted(worker) && worker->trim_ns < deadline)
+        deadline = worker->trim_ns;
     if (deadline == WF_NEVER)
         return -1;
     left = deadline - wf_now_ns();
@@ -462,6 +484,74 @@ static void look_and_sleep(struct wf_worker *worker)
     deliver(worker);
 }
 
+/* {=== Trimming ===}
+ *
+ * Idle vessels cost memory, and their thread states clutter every list of threads (faulthandler's, a
+ * debugger's).  So when there is nothing to do, and not more than once a second, we let go of those that
+ * were not needed in the last second. */
+
+static bool vessel_destroy_one(struct wf_worker *worker, struct wf_vessel_pool *pool, bool raw)
+{
+    struct wf_vessel *vessel = pool->free[raw];
+
+    if (vessel == NULL)
+        return false;
+    pool->free[raw] = vessel->next_free;
+    worker->idle_vessels--;
+    if (!raw)
+        wf_tstate_delete(vessel->tstate);
+    return wf_stack_empty(&vessel->stack);
+}
+
+static void vessels_destroy(struct wf_worker *worker, size_t count)
+{
+    for (int pool = WF_POOLS - 1; pool >= 0; pool--)
+        for (int raw = 0; raw < 2; raw++)
+            while (count > 0 && vessel_destroy_one(worker, &worker->pools[pool], raw))
+                count--;
+}
+
+/* To delete thread states we must hold the GIL, and with one that stays: `keeper`'s. */
+static void vessels_destroy_as(struct wf_worker *worker, struct wf_vessel_pool *pool, size_t count)
+{
+    struct wf_vessel *keeper = pool->free[false];
+
+    pool->free[false] = keeper->next_free;
+    wf_tstate_attach(keeper->tstate);
+    vessels_destroy(worker, count);
+    wf_tstate_detach(keeper->tstate);
+    keeper->next_free = pool->free[false];
+    pool->free[false] = keeper;
+}
+
+static void vessels_let_go(struct wf_worker *worker, size_t count)
+{
+    for (int pool = 0; pool < WF_POOLS; pool++)
+        if (worker->pools[pool].free[false] != NULL) {
+            vessels_destroy_as(worker, &worker->pools[pool], count);
+            return;
+        }
+    vessels_destroy(worker, count); /* RAW ones alone, which have no thread state */
+}
+
+/* Detached, with nothing runnable. */
+static void trim(struct wf_worker *worker)
+{
+    size_t spare = vessels_to_spare(worker);
+    bool more = spare > TRIM_AT_ONCE;
+
+    worker->now_ns = wf_now_ns();
+    if (worker->now_ns < worker->trim_ns)
+        return;
+    worker->passing++; /* as in prepare() */
+    if (spare > 0)
+        vessels_let_go(worker, more ? TRIM_AT_ONCE : spare);
+    worker->passing--;
+    worker->trim_ns = worker->now_ns + (more ? TRIM_PAUSE_NS : TRIM_EVERY_NS);
+    if (!more)
+        worker->recent_peak = worker->live;
+}
+
 /* The fiber to run next.  `attached_to`: whose thread state we hold the GIL with, or NULL; it is let
  * go (and set to NULL) before sleeping. */
 static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **attached_to)
@@ -473,6 +563,8 @@ static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **
             wf_tstate_detach(*attached_to);
             *attached_to = NULL;
         }
+        if (wf_unlikely(trim_wanted(worker)))
+            trim(worker);
         look_and_sleep(worker);
     }
     return runq_pop(&worker->runq);
@@ -519,14 +611,24 @@ static struct wf_vessel *vessel_make(struct wf_vessel_pool *pool, bool raw)
     return vessel;
 }
 
-static struct wf_vessel *vessel_take(struct wf_vessel_pool *pool, bool raw)
+static struct wf_vessel *vessel_take(struct wf_worker *worker, struct wf_vessel_pool *pool, bool raw)
 {
     struct wf_vessel *vessel = pool->free[raw];
 
     if (vessel == NULL)
         return vessel_make(pool, raw);
     pool->free[raw] = vessel->next_free;
+    worker->idle_vessels--;
     return vessel;
+}
+
+static size_t vessels_in(const struct wf_vessel *list)
+{
+    size_t count = 0;
+
+    for (; list != NULL; list = list->next_free)
+        count++;
+    return count;
 }
 
 /* Stacks of a size that somebody asked for (threading.stack_size) share one pool of the largest such size: few programs
@@ -538,10 +640,12 @@ static struct wf_vessel *vessel_custom(struct wf_worker *worker, size_t stack_si
     if (stack_size < WF_LEAST_STACK_SIZE)
         stack_size = WF_LEAST_STACK_SIZE;
     if (stack_size > pool->stacks.size) {
+        worker->idle_vessels -= vessels_in(pool->free[false]) + vessels_in(pool->free[true]);
+        wf_stack_pool_term(&pool->stacks);
         wf_stack_pool_init(&pool->stacks, stack_size, 16);
         pool->free[false] = pool->free[true] = NULL;
     }
-    return vessel_take(pool, raw);
+    return vessel_take(worker, pool, raw);
 }
 
 /* A vessel of the size asked for; by default a large one as long as there are large ones. */
@@ -553,13 +657,13 @@ static struct wf_vessel *vessel_for(struct wf_worker *worker, size_t stack_size,
     if (stack_size != 0)
         return vessel_custom(worker, stack_size, raw);
     if ((large->free[raw] != NULL || large->stacks.made < WF_LARGE_STACKS)
-        && (vessel = vessel_take(large, raw)) != NULL)
+        && (vessel = vessel_take(worker, large, raw)) != NULL)
         return vessel;
-    return vessel_take(&worker->pools[WF_POOL_SMALL], raw);
+    return vessel_take(worker, &worker->pools[WF_POOL_SMALL], raw);
 }
 
 /* The caller may stand on it: nobody takes a vessel before the switch that follows. */
-static void vessel_release(struct wf_vessel *vessel)
+static void vessel_release(struct wf_worker *worker, struct wf_vessel *vessel)
 {
     struct wf_vessel_pool *pool = wf_container_of(vessel->stack.pool, struct wf_vessel_pool, stacks);
 
@@ -568,6 +672,7 @@ static void vessel_release(struct wf_vessel *vessel)
         return;
     vessel->next_free = pool->free[vessel->raw];
     pool->free[vessel->raw] = vessel;
+    worker->idle_vessels++;
 }
 
 static void vessel_board(struct wf_vessel *vessel, struct wf_fiber *fiber)
@@ -590,7 +695,11 @@ static bool prepare(struct wf_worker *worker, struct wf_fiber *next)
 
     if (wf_likely(next->vessel != NULL))
         return true;
+    /* CPython locks its list of thread states with a lock like any other.  Who leaves has parked already and
+     * cannot park again for that. */
+    worker->passing++;
     vessel = vessel_for(worker, worker->green_stack_size, false);
+    worker->passing--;
     if (vessel == NULL)
         return false;
     vessel_board(vessel, next);
@@ -664,8 +773,7 @@ static void leave(struct wf_worker *worker, struct wf_fiber *self)
     }
     if (next == self) {
         self->state = WF_RUNNING;
-        if (self->attached && attached_to == NULL)
-            wf_tstate_attach(self->tstate);
+        arrive(self);
         return;
     }
     switch_to(worker, self->vessel, next, attached_to);
@@ -783,7 +891,7 @@ static void vessel_next(struct wf_worker *worker, struct wf_vessel *vessel)
         /* A raw vessel's thread state is gone, so there is no GIL to be had here; try again later. */
         runq_push(&worker->runq, next);
     }
-    vessel_release(vessel);
+    vessel_release(worker, vessel);
     switch_to(worker, vessel, next, attached_to);
 }
 
@@ -813,6 +921,8 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
     worker->started++;
     if (worker->live > worker->peak_live)
         worker->peak_live = worker->live;
+    if (worker->live > worker->recent_peak)
+        worker->recent_peak = worker->live;
     fiber->state = WF_NEW;
     runq_push(&worker->runq, fiber);
     return true;
@@ -833,7 +943,7 @@ bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t
     vessel_board(vessel, fiber);
     if (fiber_admit(worker, fiber))
         return true;
-    vessel_release(vessel);
+    vessel_release(worker, vessel);
     fiber->vessel = NULL;
     errno = ENOMEM;
     return false;
@@ -895,6 +1005,7 @@ static void worker_reborn(struct wf_worker *worker)
     wf_inbox_term(&worker->inbox);
     /* The other thread states are about to be deleted by CPython, so the pooled vessels are of no use. */
     memset(worker->pools, 0, sizeof worker->pools);
+    worker->idle_vessels = 0;
     pools_init(worker);
     worker->tid = (pid_t)syscall(SYS_gettid);
     atomic_store(&worker->interrupted, false);

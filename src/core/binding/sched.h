@@ -92,6 +92,9 @@ struct wf_worker {
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
     struct wf_vessel root_vessel;
     struct wf_vessel_pool pools[WF_POOLS];
+    size_t idle_vessels;      /* in the pools */
+    size_t recent_peak;       /* most fibers alive since the last trim */
+    int64_t trim_ns;          /* when the next trim is due */
     pthread_t os_thread;
     pid_t tid;
     struct wf_worker *next;   /* registry of all workers */

@@ -248,6 +248,15 @@ PyThreadState *wf_tstate_new(const struct wf_tstate_memory *memory)
     return tstate;
 }
 
+void wf_tstate_delete(PyThreadState *tstate)
+{
+    /* Its memory is the vessel's. */
+    tstate->datastack_chunk = NULL;
+    tstate->datastack_top = tstate->datastack_limit = NULL;
+    PyThreadState_Clear(tstate);
+    PyThreadState_Delete(tstate);
+}
+
 static void reset_budgets(PyThreadState *tstate, size_t stack_size)
 {
 #if PY_VERSION_HEX < 0x030C0000

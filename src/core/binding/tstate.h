@@ -40,6 +40,9 @@ void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_si
  * the thread state ready to begin another.  Runs destructors, so it may park.  Attached to `tstate`. */
 void wf_tstate_end(PyThreadState *tstate);
 
+/* Deletes one that wf_tstate_new made and that is between lives.  Attached to another. */
+void wf_tstate_delete(PyThreadState *tstate);
+
 /* The thread state that PyGILState_Ensure would use on this OS thread. */
 PyThreadState *wf_tstate_bound(void);
 

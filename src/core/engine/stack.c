@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #ifndef MADV_GUARD_INSTALL
@@ -153,6 +154,12 @@ static struct wf_stack *lay_out(struct wf_stack_pool *pool, char *cell)
     return stack;
 }
 
+/* The memory of an emptied cell comes back, as zero, when its header is written. */
+static struct wf_stack *refill(struct wf_stack_pool *pool)
+{
+    return lay_out(pool, pool->bare[--pool->bare_len]);
+}
+
 /* A cell whose guard cannot be installed stays uncut, for the next attempt. */
 static struct wf_stack *cut(struct wf_stack_pool *pool)
 {
@@ -184,9 +191,18 @@ void wf_stack_pool_init(struct wf_stack_pool *pool, size_t size, size_t slab_cel
     };
 }
 
+void wf_stack_pool_term(struct wf_stack_pool *pool)
+{
+    free(pool->bare);
+    pool->bare = NULL;
+    pool->bare_len = pool->bare_capacity = 0;
+}
+
 struct wf_stack *wf_stack_acquire(struct wf_stack_pool *pool)
 {
-    struct wf_stack *stack = wf_likely(pool->free) ? pool->free : cut(pool);
+    struct wf_stack *stack = wf_likely(pool->free) ? pool->free
+                             : pool->bare_len > 0  ? refill(pool)
+                                                   : cut(pool);
     if (wf_unlikely(!stack))
         return NULL;
     pool->free = stack->next_free;
@@ -199,6 +215,32 @@ void wf_stack_release(struct wf_stack *stack)
     wf_assert(stack->next_free == stack, "the stack is not in use");
     stack->next_free = stack->pool->free;
     stack->pool->free = stack;
+}
+
+static bool reserve_bare(struct wf_stack_pool *pool)
+{
+    size_t capacity = pool->bare_capacity ? 2 * pool->bare_capacity : 64;
+    char **bare;
+    if (pool->bare_len < pool->bare_capacity)
+        return true;
+    bare = realloc(pool->bare, capacity * sizeof *bare);
+    if (!bare)
+        return false;
+    pool->bare = bare;
+    pool->bare_capacity = capacity;
+    return true;
+}
+
+bool wf_stack_empty(struct wf_stack *stack)
+{
+    struct wf_stack_pool *pool = stack->pool;
+    char *lo = stack->lo;
+    wf_assert(stack->next_free == stack, "the stack is not in hand");
+    if (!reserve_bare(pool))
+        return false;
+    pool->bare[pool->bare_len++] = lo - GUARD_SIZE;
+    madvise(lo, cell_size(pool) - GUARD_SIZE, MADV_DONTNEED); /* the guard stays */
+    return true;
 }
 
 bool wf_stack_guard_contains(const struct wf_stack *stack, const void *address)

@@ -16,8 +16,8 @@
  * same cache sets.
  *
  * Invariants
- *   S1  A stack's memory is never given back to the system, only reused.  A pointer
- *       into it may be stale but can always be read.
+ *   S1  A stack's addresses are never given back to the system, only reused.  A pointer
+ *       into it may be stale but can always be read (as zero, after wf_stack_empty).
  *   S2  top and chunk_lo are 16-byte aligned; the guard is below lo.
  *   S3  A released stack keeps its header: the owner's part is as he left it.
  *
@@ -54,11 +54,16 @@ struct wf_stack_pool {
     size_t slab_cells;        /* cells to reserve at a time */
     struct wf_stack *free;    /* released stacks, last in, first out: the warmest first */
     char *slab_next, *slab_end; /* cells of the newest slab not yet cut */
+    char **bare;              /* cells whose memory was given back, to be used before a new one is cut */
+    size_t bare_len, bare_capacity;
     size_t made;              /* stacks cut so far; also the colour of the next one */
 };
 
 /* `size` is rounded up to whole pages.  Reserves nothing yet. */
 void wf_stack_pool_init(struct wf_stack_pool *pool, size_t size, size_t slab_cells);
+
+/* Frees the pool's books.  Its addresses stay reserved (S1); stacks in use stay usable. */
+void wf_stack_pool_term(struct wf_stack_pool *pool);
 
 /* A released stack, or a new one; NULL with errno set when the system has no address space
  * (ENOMEM) left.  A new stack's header beyond struct wf_stack is zero. */
@@ -67,6 +72,10 @@ struct wf_stack *wf_stack_acquire(struct wf_stack_pool *pool);
 /* Gives the stack back to its pool.  The caller may still stand on it, as long as nobody
  * acquires before he has left. */
 void wf_stack_release(struct wf_stack *stack);
+
+/* Gives the memory of a released stack that is on no free list (its acquirer has it in hand) back to the
+ * system, header included, and keeps its addresses for later.  False when that could not be noted; then nothing has happened. */
+bool wf_stack_empty(struct wf_stack *stack);
 
 /* Is `address` in the guard of this stack?  Async-signal-safe. */
 bool wf_stack_guard_contains(const struct wf_stack *stack, const void *address);
