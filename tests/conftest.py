@@ -1,0 +1,85 @@
+"""What every test gets: a time limit, a look at what it leaves behind, common fixtures."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+import weft
+
+sys.path.insert(0, str(Path(__file__).parent))  # for support.py
+
+TEST_SECONDS = 30  # then the test fails
+STUCK_SECONDS = 45  # then not even that was possible: the stacks of all threads, and the end
+
+
+def _too_long(signum, frame):
+    raise TimeoutError(f"the test took more than {TEST_SECONDS} seconds")
+
+
+@pytest.fixture(autouse=True)
+def _time_limit(request):
+    seconds = 10 if request.node.get_closest_marker("slow") else 1
+    before = signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(TEST_SECONDS * seconds)
+    faulthandler.dump_traceback_later(STUCK_SECONDS * seconds, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_left_behind(_time_limit):
+    before = set(weft.all_threads())
+    yield
+    left = [thread for thread in weft.all_threads() if thread not in before]
+    for thread in left:
+        thread.join(0.5)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+@pytest.fixture
+def installed():
+    """`threading.Thread` makes green threads."""
+    weft.install()
+    yield
+    weft.uninstall()
+
+
+@pytest.fixture
+def closing():
+    """Closes at the end of the test whatever is entered here."""
+    with contextlib.ExitStack() as stack:
+        yield lambda resource: stack.enter_context(contextlib.closing(resource))
+
+
+@pytest.fixture
+def pair(closing):
+    """Two connected AF_UNIX stream sockets."""
+    left, right = socket.socketpair()
+    return closing(left), closing(right)
+
+
+@pytest.fixture
+def tcp_pair(closing):
+    """Two connected TCP sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = closing(socket.create_connection(server.getsockname()))
+        right = closing(server.accept()[0])
+    return left, right
+
+
+@pytest.fixture
+def pipe():
+    """The descriptors of a pipe, read end first; the test may close them."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -1,0 +1,84 @@
+"""What the tests share: known states without sleeping, and programs judged from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import weft
+
+PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
+INSTANT_SECONDS = 0.002  # for a wait that is meant to time out
+
+
+def settle() -> None:
+    """Let the others run until all of them are parked."""
+    weft.yield_now()
+    while weft.statistics().runnable > 0:
+        weft.yield_now()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Let the others run until `condition()` holds; for what another OS thread or process does."""
+    while not condition():
+        weft.sleep(0.0005)
+
+
+def spawn_each(fn: Callable[..., Any], items: Iterable[Any]) -> list[weft.GreenThread[Any]]:
+    return [weft.spawn(fn, item) for item in items]
+
+
+def results(threads: Iterable[weft.GreenThread[Any]]) -> list[Any]:
+    return [thread.result(PROMPT_SECONDS) for thread in threads]
+
+
+def failures(fn: Callable[..., Any], items: Iterable[Any]) -> list[BaseException | None]:
+    """What `fn` raised for each item, each in a green thread of its own."""
+
+    def caught(item: Any) -> BaseException | None:
+        try:
+            fn(item)
+        except BaseException as error:
+            return error
+        return None
+
+    return results(spawn_each(caught, items))
+
+
+def together(*functions: Callable[[], Any]) -> list[Any]:
+    """Run each function in a green thread of its own, and return what they returned."""
+    return results([weft.spawn(fn) for fn in functions])
+
+
+class Seen(NamedTuple):
+    """What can be seen of a program from outside."""
+
+    status: int
+    output: str
+    errors: str
+
+
+IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
+
+
+def run_program(
+    program: str, *, timeout: float = 20, faulthandler: bool = True, flags: Iterable[str] = ()
+) -> Seen:
+    """Run a program in a process of its own; if it hangs, fail with the stacks of its threads."""
+    command = [sys.executable, *flags, "-c", IMPORTS + program]
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1" if faulthandler else ""}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler shows where it hangs
+        _, errors = process.communicate(timeout=5)
+        raise AssertionError(f"the program hung\n{errors}") from None
+    finally:
+        process.kill()
+        process.wait()
+    return Seen(process.returncode, output, errors)
