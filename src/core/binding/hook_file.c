@@ -365,12 +365,18 @@ static bool is_ours(int fd)
 
 static int hook_close(int fd)
 {
+    int result, error;
+
     if (wf_unlikely(is_ours(fd))) {
         errno = EBADF;
         return -1;
     }
     wf_io_closing(fd);
-    return real_close(fd);
+    result = real_close(fd);
+    error = errno;
+    wf_io_closed(fd, fd);
+    errno = error;
+    return result;
 }
 
 static void closing_range(unsigned first, unsigned last)
@@ -407,15 +413,31 @@ static int close_ranges(unsigned first, unsigned last, int flags)
 
 static int hook_close_range(unsigned first, unsigned last, int flags)
 {
-    if ((flags & JUST_CLOEXEC) || wf_this_worker == NULL || first > last)
+    int result, error;
+
+    if ((flags & JUST_CLOEXEC) || first > last)
         return real_close_range(first, last, flags);
     closing_range(first, last);
-    return close_ranges(first, last, flags);
+    result = close_ranges(first, last, flags);
+    error = errno;
+    wf_io_closed((int)(first > INT_MAX ? INT_MAX : first), (int)(last > INT_MAX ? INT_MAX : last));
+    errno = error;
+    return result;
 }
 
 static void hook_closefrom(int first)
 {
     hook_close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
+}
+
+/* The result of a dup2 that closed `to` on the way. */
+static int replaced(int result, int to)
+{
+    int error = errno;
+
+    wf_io_closed(to, to);
+    errno = error;
+    return result;
 }
 
 static int hook_dup2(int from, int to)
@@ -424,14 +446,14 @@ static int hook_dup2(int from, int to)
         wf_worker_leave_fd(to);
         wf_io_closing(to);
     }
-    return real_dup2(from, to);
+    return replaced(real_dup2(from, to), to);
 }
 
 static int hook_dup3(int from, int to, int flags)
 {
     wf_worker_leave_fd(to);
     wf_io_closing(to);
-    return real_dup3(from, to, flags);
+    return replaced(real_dup3(from, to, flags), to);
 }
 
 /* {=== How a file blocks ===} */

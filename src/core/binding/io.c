@@ -139,22 +139,35 @@ void wf_io_opened(struct wf_worker *worker, int fd, bool tcp)
     }
 }
 
-static void doubt_elsewhere(struct wf_worker *worker, void *arg)
-{
-    if (worker == wf_this_worker || !wf_reactor_registered(&worker->reactor, *(int *)arg))
-        return;
-    atomic_store(&worker->doubt_all, true);
-    wf_inbox_nudge(&worker->inbox);
-}
-
 void wf_io_closing(int fd)
 {
     struct wf_worker *worker = wf_this_worker;
 
     if (worker != NULL && worker->passing == 0 && wf_reactor_knows(&worker->reactor, fd))
         wf_reactor_forget(&worker->reactor, fd);
-    if (wf_unlikely(wf_worker_count() > (worker != NULL)))
-        wf_worker_each(doubt_elsewhere, &fd);
+}
+
+struct fd_range {
+    int first, last;
+};
+
+static void doubt_elsewhere(struct wf_worker *worker, void *arg)
+{
+    const struct fd_range *range = arg;
+
+    if (worker == wf_this_worker
+        || !wf_reactor_registered_any(&worker->reactor, range->first, range->last))
+        return;
+    atomic_store(&worker->doubt_all, true);
+    wf_inbox_nudge(&worker->inbox);
+}
+
+void wf_io_closed(int first, int last)
+{
+    struct fd_range range = {first, last};
+
+    if (wf_unlikely(wf_worker_count() > (wf_this_worker != NULL)))
+        wf_worker_each(doubt_elsewhere, &range);
 }
 
 bool wf_io_is_tcp(const struct wf_io *io)

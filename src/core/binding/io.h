@@ -76,9 +76,11 @@ static inline void wf_io_note_read(const struct wf_io *io, ssize_t got, size_t w
 /* A descriptor was made: whatever we knew of the number is void. */
 void wf_io_opened(struct wf_worker *worker, int fd, bool tcp);
 
-/* A descriptor is about to be closed or replaced; its waiters in this OS thread get EBADF, those in
- * others look again. */
+/* A descriptor is about to be closed or replaced: its waiters in this OS thread get EBADF. */
 void wf_io_closing(int fd);
+
+/* Descriptors from `first` to `last` have been: those who wait for them in other OS threads look again. */
+void wf_io_closed(int first, int last);
 
 /* Somebody made some file non-blocking, or gave a socket a timeout. */
 void wf_io_mode_changed(void);

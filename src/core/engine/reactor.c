@@ -52,7 +52,7 @@ static struct wf_fd *chunk_new(struct wf_reactor *reactor, int fd)
 {
     struct wf_fd *chunk = calloc(WF_FD_CHUNK, sizeof *chunk);
     if (chunk != NULL)
-        /* Others may ask wf_reactor_registered: they must find the chunk zeroed. */
+        /* Others may ask wf_reactor_registered_any: they must find the chunk zeroed. */
         __atomic_store_n(&reactor->chunks[fd / WF_FD_CHUNK], chunk, __ATOMIC_RELEASE);
     return chunk;
 }
@@ -74,14 +74,19 @@ struct wf_fd *wf_reactor_fd(struct wf_reactor *reactor, int fd)
     return file;
 }
 
-bool wf_reactor_registered(const struct wf_reactor *reactor, int fd)
+bool wf_reactor_registered_any(const struct wf_reactor *reactor, int first, int last)
 {
-    const struct wf_fd *chunk;
-
-    if (fd < 0 || fd >= WF_FD_CHUNK * WF_FD_CHUNKS)
-        return false;
-    chunk = __atomic_load_n(&reactor->chunks[fd / WF_FD_CHUNK], __ATOMIC_ACQUIRE);
-    return chunk != NULL && __atomic_load_n(&chunk[fd % WF_FD_CHUNK].registered, __ATOMIC_RELAXED);
+    if (last >= WF_FD_CHUNK * WF_FD_CHUNKS)
+        last = WF_FD_CHUNK * WF_FD_CHUNKS - 1;
+    for (int fd = first < 0 ? 0 : first; fd <= last; fd++) {
+        const struct wf_fd *chunk =
+            __atomic_load_n(&reactor->chunks[fd / WF_FD_CHUNK], __ATOMIC_ACQUIRE);
+        if (chunk == NULL)
+            fd |= WF_FD_CHUNK - 1;
+        else if (__atomic_load_n(&chunk[fd % WF_FD_CHUNK].registered, __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
 }
 
 bool wf_reactor_knows(const struct wf_reactor *reactor, int fd)

@@ -24,7 +24,7 @@
  * So that is why the code is the way it is.  The reactor knows nothing of green threads: a
  * waiter carries an owner and a token, and `wake` is called with it.
  *
- * A reactor belongs to one OS thread.  wf_reactor_registered alone may be asked by others.
+ * A reactor belongs to one OS thread.  wf_reactor_registered_any alone may be asked by others.
  */
 #ifndef WF_REACTOR_H
 #define WF_REACTOR_H
@@ -97,8 +97,8 @@ void wf_reactor_unwait(struct wf_reactor *reactor, struct wf_io_waiter *waiter);
 /* `fd` is about to be closed or replaced: forgets it and wakes its waiters as `closed`. */
 void wf_reactor_forget(struct wf_reactor *reactor, int fd);
 
-/* Is `fd` registered here?  A hint that other OS threads may ask for. */
-bool wf_reactor_registered(const struct wf_reactor *reactor, int fd);
+/* Is any descriptor from `first` to `last` registered here?  A hint that other OS threads may ask for. */
+bool wf_reactor_registered_any(const struct wf_reactor *reactor, int first, int last);
 
 /* Is anything known of `fd`, so that there is something to forget? */
 bool wf_reactor_knows(const struct wf_reactor *reactor, int fd);
