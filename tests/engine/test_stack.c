@@ -246,6 +246,16 @@ static void no_guard_means_no_stack(void)
     system_.old_kernel = false;
 }
 
+static void those_prepared_together_are_all_guarded(void)
+{
+    struct wf_stack_pool pool = pool_of(STACK_SIZE, 200);
+    struct wf_stack *stacks[150];
+    for (int n = 0; n < 150; n++)
+        check_layout(stacks[n] = wf_stack_acquire(&pool), &pool);
+    for (int n = 60; n < 150; n += 7)
+        check_guarded(stacks[n]);
+}
+
 /* === Memory given back ============================================================= */
 
 static void an_emptied_stack_comes_back_as_new_and_guarded(void)
@@ -340,6 +350,7 @@ int main(void)
     RUN(running_off_the_end_hits_the_guard);
     RUN(an_old_kernel_guards_too);
     RUN(no_guard_means_no_stack);
+    RUN(those_prepared_together_are_all_guarded);
     RUN(an_emptied_stack_comes_back_as_new_and_guarded);
     RUN(owns_all_stacks_and_nothing_else);
     RUN(a_smaller_slab_will_do);

@@ -54,6 +54,7 @@ struct wf_stack_pool {
     size_t slab_cells;        /* cells to reserve at a time */
     struct wf_stack *free;    /* released stacks, last in, first out: the warmest first */
     char *slab_next, *slab_end; /* cells of the newest slab not yet cut */
+    char *prepared_end;       /* those up to here are guarded already */
     char **bare;              /* cells whose memory was given back, to be used before a new one is cut */
     size_t bare_len, bare_capacity;
     size_t made;              /* stacks cut so far; also the colour of the next one */
