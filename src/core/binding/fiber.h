@@ -1,9 +1,8 @@
-/* fiber.h - a green thread as the scheduler sees it, and the vessel it runs in.
+/* fiber.h - a green thread as the scheduler sees it.
  *
  * A *fiber* is what can be scheduled: a state, a name for the current park, an owner (the worker).
- * A *vessel* is what it runs in: a C stack, the context saved on it, and a thread state, kept
- * together and used by one fiber after another.  A new fiber has no vessel yet; a
- * burst of ten thousand short green threads may all pass through one.
+ * What it runs in is its *vessel* (vessel.h).  A new fiber has none yet; a burst of ten
+ * thousand short green threads may all pass through one.
  *
  * Three kinds of fiber:
  *   ROOT   the computation an OS thread was running when it got a worker.  Its vessel has no
@@ -34,13 +33,12 @@
 #include <Python.h>
 
 #include "../engine/base.h"
-#include "../engine/context.h"
 #include "../engine/inbox.h"
 #include "../engine/list.h"
-#include "../engine/stack.h"
 
 struct wf_worker;
 struct wf_green;
+struct wf_vessel;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
@@ -63,19 +61,6 @@ enum wf_reason {
 
 /* What ended a park. */
 enum wf_wake { WF_WOKEN, WF_TIMED_OUT, WF_INTERRUPTED };
-
-struct wf_vessel {
-    struct wf_stack stack; /* first: the stack's header is the vessel */
-    struct wf_context context;
-    PyThreadState *tstate; /* the vessel's own; NULL if it never carried a GREEN fiber */
-    struct wf_fiber *fiber; /* who is in it; NULL in the pool */
-    struct wf_vessel *next_free;
-    bool entered;          /* its loop is running: resume it, do not enter it */
-    bool raw;              /* which pool it returns to: RAW fibers bring their own thread state */
-    bool chunk_lent;       /* a RAW fiber's thread state uses the data-stack chunk */
-};
-
-_Static_assert(sizeof(struct wf_vessel) <= WF_STACK_HEADER_SIZE, "a vessel outgrew the stack header");
 
 struct wf_fiber {
     /* What a switch touches lies together. */

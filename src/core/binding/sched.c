@@ -19,10 +19,7 @@
 #include "tstate.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,23 +31,8 @@
 #define SLICE_NS (2 * WF_NS_PER_MS)
 #define READY_CALLS 16
 
-/* Idle vessels are kept for what was alive at once lately, and some more; the others are let go of when there is nothing
- * to do, so many at a time that nobody who becomes runnable meanwhile waits long (each takes about 1.5 us). */
-#define KEEP_VESSELS 64
-#define TRIM_EVERY_NS WF_NS_PER_S
-#define TRIM_AT_ONCE 1000
-#define TRIM_PAUSE_NS (5 * WF_NS_PER_MS)
-
 /* A run queue longer than this does not fit the first-level cache: fetch the next stacks ahead. */
 #define PREFETCH_FROM 256
-
-__thread struct wf_worker *wf_this_worker;
-
-static struct wf_worker *workers; /* in use, one per OS thread */
-static struct wf_worker *retired; /* of OS threads that have ended */
-static atomic_size_t workers_made;
-static struct wf_worker *_Atomic main_worker; /* of the OS thread that runs Python's signal handlers */
-static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void (*run_green)(struct wf_fiber *fiber);
 static void (*stillborn_green)(struct wf_fiber *fiber);
@@ -125,7 +107,7 @@ static inline struct wf_fiber *runq_pop(struct wf_run_queue *queue)
     return fiber;
 }
 
-/* {=== Workers ===} */
+/* {=== What the scheduler keeps for a worker ===} */
 
 static bool timer_is_live(const struct wf_timer *timer)
 {
@@ -138,209 +120,53 @@ static void io_wake(struct wf_io_waiter *waiter)
     wf_unpark(waiter->owner, waiter->token);
 }
 
-static void pools_init(struct wf_worker *worker)
+static void vessel_main(void *arg);
+
+bool wf_sched_init(struct wf_worker *worker)
 {
-    wf_stack_pool_init(&worker->pools[WF_POOL_LARGE].stacks, WF_LARGE_STACK_SIZE, 128);
-    wf_stack_pool_init(&worker->pools[WF_POOL_SMALL].stacks, WF_SMALL_STACK_SIZE, 1024);
-    wf_stack_pool_init(&worker->pools[WF_POOL_CUSTOM].stacks, WF_SMALL_STACK_SIZE, 16);
+    wf_timer_init(&worker->timers, timer_is_live);
+    wf_vessels_init(&worker->vessels, vessel_main);
+    return runq_reserve(&worker->runq, 1) && wf_timer_reserve(&worker->timers, 1);
 }
 
-static void root_init(struct wf_worker *worker)
+void wf_sched_term(struct wf_worker *worker)
 {
-    struct wf_fiber *root = worker->root;
-
-    root->vessel = &worker->root_vessel;
-    root->vessel->fiber = root;
-    root->tstate = wf_tstate_bound();
-    root->state = WF_RUNNING;
-    worker->current = worker->signals_to = root;
+    wf_timer_term(&worker->timers);
+    free(worker->runq.ring);
 }
 
-/* What belongs to the OS thread, as opposed to what a retired worker hands on. */
-static bool worker_open(struct wf_worker *worker)
+bool wf_sched_open(struct wf_worker *worker)
 {
     worker->os_thread = pthread_self();
     worker->tid = (pid_t)syscall(SYS_gettid);
     if (wf_inbox_init(&worker->inbox) < 0)
         return false;
-    if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
-        goto error1;
-    if (wf_fiber_init() < 0 || (worker->root = wf_fiber_new(worker, &worker->spare_fibers, WF_ROOT)) == NULL)
-        goto error2;
-    root_init(worker);
-    return true;
-error2:
-    wf_reactor_term(&worker->reactor);
-error1:
+    if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) == 0)
+        return true;
     wf_inbox_term(&worker->inbox);
     return false;
 }
 
-static void worker_free(struct wf_worker *worker)
+void wf_sched_shut(struct wf_worker *worker)
 {
-    wf_timer_term(&worker->timers);
-    free(worker->runq.ring);
-    free(worker);
-}
-
-static struct wf_worker *worker_new(void)
-{
-    struct wf_worker *worker = calloc(1, sizeof *worker);
-
-    if (worker == NULL)
-        return NULL;
-    wf_timer_init(&worker->timers, timer_is_live);
-    pools_init(worker);
-    if (runq_reserve(&worker->runq, 1) && wf_timer_reserve(&worker->timers, 1))
-        return worker;
-    worker_free(worker);
-    return NULL;
-}
-
-/* Memory of a worker, like that of a fiber, is only ever a worker's again: somebody may
- * still post to it.  The vessels in its pools are handed on as well. */
-static struct wf_worker *worker_take(void)
-{
-    struct wf_worker *worker;
-
-    pthread_mutex_lock(&workers_lock);
-    worker = retired;
-    if (worker != NULL)
-        retired = worker->next;
-    pthread_mutex_unlock(&workers_lock);
-    if (worker == NULL && (worker = worker_new()) == NULL)
-        return NULL;
-    if (worker_open(worker))
-        return worker;
-    worker_free(worker);
-    return NULL;
-}
-
-static void worker_publish(struct wf_worker *worker)
-{
-    pthread_mutex_lock(&workers_lock);
-    worker->next = workers;
-    workers = worker;
-    workers_made++;
-    pthread_mutex_unlock(&workers_lock);
-    wf_this_worker = worker;
-}
-
-static void worker_unpublish(struct wf_worker *worker)
-{
-    struct wf_worker **link = &workers;
-
-    pthread_mutex_lock(&workers_lock);
-    while (*link != worker)
-        link = &(*link)->next;
-    *link = worker->next;
-    workers_made--;
-    pthread_mutex_unlock(&workers_lock);
-    wf_this_worker = NULL;
-}
-
-static int count_waited_for(struct wf_fiber *fiber, void *arg)
-{
-    return fiber->worker == arg && fiber->kind != WF_ROOT && fiber->state != WF_DONE
-           && !fiber->daemon;
-}
-
-/* Runs this OS thread's green threads until only daemons are left. */
-static void worker_drain(struct wf_worker *worker)
-{
-    while (wf_fiber_each(count_waited_for, worker)) {
-        wf_park_begin(worker);
-        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
-    }
-}
-
-/* The OS thread is ending.  Its green threads go on until they are done, as threads do that outlive the one that
- * started them; daemons stay parked for ever. */
-static void worker_retire(struct wf_worker *worker)
-{
-    worker_drain(worker);
-    worker_unpublish(worker);
     wf_reactor_term(&worker->reactor);
     wf_inbox_term(&worker->inbox);
-    if (worker->live > 0)
-        return; /* the daemons' fibers still point here */
+}
+
+void wf_sched_set_root(struct wf_worker *worker, struct wf_fiber *root)
+{
+    root->vessel = &worker->root_vessel;
+    root->vessel->fiber = root;
+    root->tstate = wf_tstate_bound();
+    root->state = WF_RUNNING;
+    worker->root = worker->current = worker->signals_to = root;
+}
+
+void wf_sched_drop_root(struct wf_worker *worker)
+{
     worker->root->state = WF_FREE;
     wf_fiber_free(worker->root, &worker->spare_fibers);
-    pthread_mutex_lock(&workers_lock);
-    worker->next = retired;
-    retired = worker;
-    pthread_mutex_unlock(&workers_lock);
-}
-
-/* Python clears a thread's dictionary when the thread ends: the last moment at which we may run Python code on it. */
-static void os_thread_ends(PyObject *capsule)
-{
-    struct wf_worker *worker = PyCapsule_GetPointer(capsule, NULL);
-
-    if (worker == wf_this_worker && worker->current == worker->root && worker->passing == 0)
-        worker_retire(worker);
-}
-
-static int watch_os_thread(struct wf_worker *worker)
-{
-    PyObject *dict = PyThreadState_GetDict(); /* borrowed */
-    PyObject *capsule = PyCapsule_New(worker, NULL, os_thread_ends);
-    int result = -1;
-
-    if (dict != NULL && capsule != NULL)
-        result = PyDict_SetItemString(dict, "weft worker", capsule);
-    Py_XDECREF(capsule);
-    return result;
-}
-
-struct wf_worker *wf_worker_get(void)
-{
-    struct wf_worker *worker = wf_this_worker;
-
-    if (wf_likely(worker != NULL))
-        return worker;
-    worker = worker_take();
-    if (worker == NULL) {
-        PyErr_SetFromErrno(errno == ENOMEM ? PyExc_MemoryError : PyExc_OSError);
-        return NULL;
-    }
-    worker_publish(worker);
-    if ((pid_t)syscall(SYS_getpid) == worker->tid)
-        main_worker = worker; /* it ends with the process: _finalize sees to that */
-    else if (watch_os_thread(worker) < 0)
-        return NULL;
-    return worker;
-}
-
-void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *arg)
-{
-    pthread_mutex_lock(&workers_lock);
-    for (struct wf_worker *worker = workers; worker != NULL; worker = worker->next)
-        visit(worker, arg);
-    pthread_mutex_unlock(&workers_lock);
-}
-
-/* A duplicate is the same file, with all that is registered in or for it. */
-static void move_fd(int *fd, int from)
-{
-    if (*fd == from)
-        *fd = fcntl(from, F_DUPFD_CLOEXEC, 3);
-    wf_assert(*fd >= 0, "no descriptor left to move the scheduler's own to");
-}
-
-void wf_worker_leave_fd(int fd)
-{
-    struct wf_worker *worker = wf_this_worker;
-
-    if (worker == NULL || worker->passing > 0 || !wf_worker_owns_fd(worker, fd))
-        return;
-    move_fd(&worker->reactor.epoll_fd, fd);
-    move_fd(&worker->inbox.event_fd, fd);
-}
-
-size_t wf_worker_count(void)
-{
-    return workers_made;
+    worker->root = NULL;
 }
 
 /* {=== Unparking ===} */
@@ -446,19 +272,6 @@ static void look(struct wf_worker *worker)
     deliver(worker);
 }
 
-static size_t vessels_to_spare(const struct wf_worker *worker)
-{
-    size_t wanted = worker->recent_peak - worker->live + KEEP_VESSELS;
-    return worker->idle_vessels > wanted ? worker->idle_vessels - wanted : 0;
-}
-
-/* Will there be something to let go of when the next trim is due? */
-static bool trim_wanted(const struct wf_worker *worker)
-{
-    return worker->idle_vessels > KEEP_VESSELS
-           && (worker->recent_peak > worker->live || vessels_to_spare(worker) > 0);
-}
-
 /* How long nothing can happen by itself; negative: for ever. */
 static int64_t quiet_ns(const struct wf_worker *worker)
 {
@@ -467,8 +280,9 @@ static int64_t quiet_ns(const struct wf_worker *worker)
     int64_t deadline = timer < doubt ? timer : doubt;
     int64_t left;
 
-    if (trim_wanted(worker) && worker->trim_ns < deadline)
-        deadline = worker->trim_ns;
+    if (wf_vessels_trim_wanted(&worker->vessels, worker->live)
+        && worker->vessels.trim_ns < deadline)
+        deadline = worker->vessels.trim_ns;
     if (deadline == WF_NEVER)
         return -1;
     left = deadline - wf_now_ns();
@@ -484,72 +298,13 @@ static void look_and_sleep(struct wf_worker *worker)
     deliver(worker);
 }
 
-/* {=== Trimming ===}
- *
- * Idle vessels cost memory, and their thread states clutter every list of threads (faulthandler's, a
- * debugger's).  So when there is nothing to do, and not more than once a second, we let go of those that
- * were not needed in the last second. */
-
-static bool vessel_destroy_one(struct wf_worker *worker, struct wf_vessel_pool *pool, bool raw)
-{
-    struct wf_vessel *vessel = pool->free[raw];
-
-    if (vessel == NULL)
-        return false;
-    pool->free[raw] = vessel->next_free;
-    worker->idle_vessels--;
-    if (!raw)
-        wf_tstate_delete(vessel->tstate);
-    return wf_stack_empty(&vessel->stack);
-}
-
-static void vessels_destroy(struct wf_worker *worker, size_t count)
-{
-    for (int pool = WF_POOLS - 1; pool >= 0; pool--)
-        for (int raw = 0; raw < 2; raw++)
-            while (count > 0 && vessel_destroy_one(worker, &worker->pools[pool], raw))
-                count--;
-}
-
-/* To delete thread states we must hold the GIL, and with one that stays: `keeper`'s. */
-static void vessels_destroy_as(struct wf_worker *worker, struct wf_vessel_pool *pool, size_t count)
-{
-    struct wf_vessel *keeper = pool->free[false];
-
-    pool->free[false] = keeper->next_free;
-    wf_tstate_attach(keeper->tstate);
-    vessels_destroy(worker, count);
-    wf_tstate_detach(keeper->tstate);
-    keeper->next_free = pool->free[false];
-    pool->free[false] = keeper;
-}
-
-static void vessels_let_go(struct wf_worker *worker, size_t count)
-{
-    for (int pool = 0; pool < WF_POOLS; pool++)
-        if (worker->pools[pool].free[false] != NULL) {
-            vessels_destroy_as(worker, &worker->pools[pool], count);
-            return;
-        }
-    vessels_destroy(worker, count); /* RAW ones alone, which have no thread state */
-}
-
 /* Detached, with nothing runnable. */
 static void trim(struct wf_worker *worker)
 {
-    size_t spare = vessels_to_spare(worker);
-    bool more = spare > TRIM_AT_ONCE;
-
     worker->now_ns = wf_now_ns();
-    if (worker->now_ns < worker->trim_ns)
-        return;
     worker->passing++; /* as in prepare() */
-    if (spare > 0)
-        vessels_let_go(worker, more ? TRIM_AT_ONCE : spare);
+    wf_vessels_trim(&worker->vessels, worker->live, worker->now_ns);
     worker->passing--;
-    worker->trim_ns = worker->now_ns + (more ? TRIM_PAUSE_NS : TRIM_EVERY_NS);
-    if (!more)
-        worker->recent_peak = worker->live;
 }
 
 /* The fiber to run next.  `attached_to`: whose thread state we hold the GIL with, or NULL; it is let
@@ -563,117 +318,14 @@ static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **
             wf_tstate_detach(*attached_to);
             *attached_to = NULL;
         }
-        if (wf_unlikely(trim_wanted(worker)))
+        if (wf_unlikely(wf_vessels_trim_wanted(&worker->vessels, worker->live)))
             trim(worker);
         look_and_sleep(worker);
     }
     return runq_pop(&worker->runq);
 }
 
-/* {=== Vessels ===} */
-
-static void vessel_main(void *arg);
-
-static struct wf_tstate_memory vessel_memory(const struct wf_vessel *vessel)
-{
-    return (struct wf_tstate_memory){
-        .chunk_lo = vessel->stack.chunk_lo,
-        .chunk_hi = vessel->stack.chunk_hi,
-        .stack_lo = vessel->stack.lo,
-        .stack_hi = vessel->stack.top,
-    };
-}
-
-static size_t vessel_stack_size(const struct wf_vessel *vessel)
-{
-    return (size_t)(vessel->stack.top - vessel->stack.lo);
-}
-
-static struct wf_vessel *vessel_make(struct wf_vessel_pool *pool, bool raw)
-{
-    struct wf_vessel *vessel = (struct wf_vessel *)wf_stack_acquire(&pool->stacks);
-    struct wf_tstate_memory memory;
-
-    if (vessel == NULL)
-        return NULL;
-    vessel->raw = raw;
-    vessel->entered = false;
-    if (!raw) {
-        memory = vessel_memory(vessel);
-        vessel->tstate = wf_tstate_new(&memory);
-        if (vessel->tstate == NULL) {
-            wf_stack_release(&vessel->stack);
-            errno = ENOMEM;
-            return NULL;
-        }
-    }
-    wf_context_init(&vessel->context, vessel->stack.top, vessel_main, vessel);
-    return vessel;
-}
-
-static struct wf_vessel *vessel_take(struct wf_worker *worker, struct wf_vessel_pool *pool, bool raw)
-{
-    struct wf_vessel *vessel = pool->free[raw];
-
-    if (vessel == NULL)
-        return vessel_make(pool, raw);
-    pool->free[raw] = vessel->next_free;
-    worker->idle_vessels--;
-    return vessel;
-}
-
-static size_t vessels_in(const struct wf_vessel *list)
-{
-    size_t count = 0;
-
-    for (; list != NULL; list = list->next_free)
-        count++;
-    return count;
-}
-
-/* Stacks of a size that somebody asked for (threading.stack_size) share one pool of the largest such size: few programs
- * ask for more than one.  Smaller ones made before stay in use until their fibers end, and are then dropped. */
-static struct wf_vessel *vessel_custom(struct wf_worker *worker, size_t stack_size, bool raw)
-{
-    struct wf_vessel_pool *pool = &worker->pools[WF_POOL_CUSTOM];
-
-    if (stack_size < WF_LEAST_STACK_SIZE)
-        stack_size = WF_LEAST_STACK_SIZE;
-    if (stack_size > pool->stacks.size) {
-        worker->idle_vessels -= vessels_in(pool->free[false]) + vessels_in(pool->free[true]);
-        wf_stack_pool_term(&pool->stacks);
-        wf_stack_pool_init(&pool->stacks, stack_size, 16);
-        pool->free[false] = pool->free[true] = NULL;
-    }
-    return vessel_take(worker, pool, raw);
-}
-
-/* A vessel of the size asked for; by default a large one as long as there are large ones. */
-static struct wf_vessel *vessel_for(struct wf_worker *worker, size_t stack_size, bool raw)
-{
-    struct wf_vessel_pool *large = &worker->pools[WF_POOL_LARGE];
-    struct wf_vessel *vessel;
-
-    if (stack_size != 0)
-        return vessel_custom(worker, stack_size, raw);
-    if ((large->free[raw] != NULL || large->stacks.made < WF_LARGE_STACKS)
-        && (vessel = vessel_take(worker, large, raw)) != NULL)
-        return vessel;
-    return vessel_take(worker, &worker->pools[WF_POOL_SMALL], raw);
-}
-
-/* The caller may stand on it: nobody takes a vessel before the switch that follows. */
-static void vessel_release(struct wf_worker *worker, struct wf_vessel *vessel)
-{
-    struct wf_vessel_pool *pool = wf_container_of(vessel->stack.pool, struct wf_vessel_pool, stacks);
-
-    vessel->fiber = NULL;
-    if (vessel_stack_size(vessel) < pool->stacks.size)
-        return;
-    vessel->next_free = pool->free[vessel->raw];
-    pool->free[vessel->raw] = vessel;
-    worker->idle_vessels++;
-}
+/* {=== Switching ===} */
 
 static void vessel_board(struct wf_vessel *vessel, struct wf_fiber *fiber)
 {
@@ -682,11 +334,9 @@ static void vessel_board(struct wf_vessel *vessel, struct wf_fiber *fiber)
     if (fiber->kind == WF_GREEN) {
         fiber->tstate = vessel->tstate;
         fiber->attached = true;
-        wf_tstate_begin(vessel->tstate, wf_fiber_ident(fiber), vessel_stack_size(vessel));
+        wf_tstate_begin(vessel->tstate, wf_fiber_ident(fiber), wf_vessel_stack_size(vessel));
     }
 }
-
-/* {=== Switching ===} */
 
 /* Gives `next`, taken from the run queue, a vessel if it has none.  False: none could be had. */
 static bool prepare(struct wf_worker *worker, struct wf_fiber *next)
@@ -698,7 +348,7 @@ static bool prepare(struct wf_worker *worker, struct wf_fiber *next)
     /* CPython locks its list of thread states with a lock like any other.  Who leaves has parked already and
      * cannot park again for that. */
     worker->passing++;
-    vessel = vessel_for(worker, worker->green_stack_size, false);
+    vessel = wf_vessel_take(&worker->vessels, worker->green_stack_size, false);
     worker->passing--;
     if (vessel == NULL)
         return false;
@@ -878,7 +528,7 @@ static void vessel_next(struct wf_worker *worker, struct wf_vessel *vessel)
     for (;;) {
         next = next_runnable(worker, &attached_to);
         if (next->vessel == NULL && !vessel->raw
-            && vessel_stack_size(vessel) >= worker->green_stack_size) {
+            && wf_vessel_stack_size(vessel) >= worker->green_stack_size) {
             /* It needs a stack and we have done with ours. */
             vessel_board(vessel, next);
             next->state = WF_RUNNING;
@@ -891,7 +541,7 @@ static void vessel_next(struct wf_worker *worker, struct wf_vessel *vessel)
         /* A raw vessel's thread state is gone, so there is no GIL to be had here; try again later. */
         runq_push(&worker->runq, next);
     }
-    vessel_release(worker, vessel);
+    wf_vessel_release(&worker->vessels, vessel);
     switch_to(worker, vessel, next, attached_to);
 }
 
@@ -899,7 +549,6 @@ static void vessel_main(void *arg)
 {
     struct wf_vessel *vessel = arg;
 
-    vessel->entered = true;
     for (;;) {
         struct wf_fiber *fiber = vessel->fiber;
         struct wf_worker *worker = fiber->worker;
@@ -921,8 +570,7 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
     worker->started++;
     if (worker->live > worker->peak_live)
         worker->peak_live = worker->live;
-    if (worker->live > worker->recent_peak)
-        worker->recent_peak = worker->live;
+    wf_vessels_note_live(&worker->vessels, worker->live);
     fiber->state = WF_NEW;
     runq_push(&worker->runq, fiber);
     return true;
@@ -936,14 +584,14 @@ bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size
 
 bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
 {
-    struct wf_vessel *vessel = vessel_for(worker, stack_size, true);
+    struct wf_vessel *vessel = wf_vessel_take(&worker->vessels, stack_size, true);
 
     if (vessel == NULL)
         return false;
     vessel_board(vessel, fiber);
     if (fiber_admit(worker, fiber))
         return true;
-    vessel_release(worker, vessel);
+    wf_vessel_release(&worker->vessels, vessel);
     fiber->vessel = NULL;
     errno = ENOMEM;
     return false;
@@ -959,37 +607,11 @@ void wf_sched_reap(struct wf_fiber *fiber)
     }
 }
 
-/* {=== Signals, the end, and fork ===} */
+/* {=== Fork ===} */
 
-void wf_sched_interrupt(void)
-{
-    struct wf_worker *worker = main_worker;
-
-    if (worker == NULL)
-        return;
-    atomic_store(&worker->interrupted, true);
-    wf_inbox_nudge(&worker->inbox);
-}
-
-void wf_worker_close(struct wf_worker *worker)
-{
-    worker->passing++;
-}
-
-void wf_sched_before_fork(void)
-{
-    pthread_mutex_lock(&workers_lock);
-    wf_fiber_before_fork();
-}
-
-void wf_sched_after_fork_parent(void)
-{
-    wf_fiber_after_fork();
-    pthread_mutex_unlock(&workers_lock);
-}
-
-/* Only the forking fiber goes on.  The reactor and the inbox share descriptors with the parent: make new ones. */
-static void worker_reborn(struct wf_worker *worker)
+/* The timers and the pooled vessels are not carried over: the other green threads are gone, and CPython is about to delete
+ * their thread states.  The reactor and the inbox share descriptors with the parent: new ones. */
+void wf_sched_reborn(struct wf_worker *worker)
 {
     struct wf_fiber *self = worker->current;
     bool is_root = self == worker->root;
@@ -1000,33 +622,8 @@ static void worker_reborn(struct wf_worker *worker)
     worker->live = is_root ? 0 : 1;
     worker->runq.len = 0;
     wf_timer_term(&worker->timers);
-    wf_timer_init(&worker->timers, timer_is_live);
-    wf_reactor_term(&worker->reactor);
-    wf_inbox_term(&worker->inbox);
-    /* The other thread states are about to be deleted by CPython, so the pooled vessels are of no use. */
-    memset(worker->pools, 0, sizeof worker->pools);
-    worker->idle_vessels = 0;
-    pools_init(worker);
-    worker->tid = (pid_t)syscall(SYS_gettid);
+    wf_sched_shut(worker);
     atomic_store(&worker->interrupted, false);
-    if (!wf_timer_reserve(&worker->timers, 2) || wf_inbox_init(&worker->inbox) < 0
-        || wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) < 0)
+    if (!wf_sched_init(worker) || !wf_sched_open(worker))
         wf_panic(__func__, "no descriptors or memory for a scheduler after fork");
-}
-
-void wf_sched_after_fork_child(void)
-{
-    struct wf_worker *worker = wf_this_worker;
-
-    workers = worker;
-    workers_made = worker != NULL;
-    retired = NULL; /* the thread states in their vessels are about to be deleted */
-    main_worker = worker;
-    if (worker != NULL) {
-        worker->next = NULL;
-        wf_fiber_orphan_all_but(worker->current, worker->root);
-        worker_reborn(worker);
-    }
-    wf_fiber_after_fork();
-    pthread_mutex_unlock(&workers_lock);
 }

@@ -43,6 +43,7 @@
 #define WF_SCHED_H
 
 #include "fiber.h"
+#include "vessel.h"
 
 #include "../engine/inbox.h"
 #include "../engine/reactor.h"
@@ -51,24 +52,9 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-/* Stacks.  The first WF_LARGE_STACKS green threads of a worker get as much stack as an OS thread
- * has, so that programs with a moderate number of threads meet no new limit; it is address space, not
- * memory.  Beyond them the size is what a million can have. */
-#define WF_LARGE_STACK_SIZE ((size_t)8 << 20)
-#define WF_LARGE_STACKS 1024
-#define WF_SMALL_STACK_SIZE ((size_t)256 << 10)
-#define WF_LEAST_STACK_SIZE ((size_t)64 << 10)
-
-enum { WF_POOL_LARGE, WF_POOL_SMALL, WF_POOL_CUSTOM, WF_POOLS };
-
 struct wf_run_queue {
     struct wf_fiber **ring; /* a power of two entries */
     size_t capacity, head, len;
-};
-
-struct wf_vessel_pool {
-    struct wf_stack_pool stacks;
-    struct wf_vessel *free[2]; /* [raw]: those that carry GREEN fibers own a thread state */
 };
 
 struct wf_worker {
@@ -91,10 +77,7 @@ struct wf_worker {
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
     struct wf_vessel root_vessel;
-    struct wf_vessel_pool pools[WF_POOLS];
-    size_t idle_vessels;      /* in the pools */
-    size_t recent_peak;       /* most fibers alive since the last trim */
-    int64_t trim_ns;          /* when the next trim is due */
+    struct wf_vessels vessels;
     pthread_t os_thread;
     pid_t tid;
     struct wf_worker *next;   /* registry of all workers */
@@ -124,6 +107,23 @@ void wf_worker_leave_fd(int fd);
 
 /* How many there are. */
 size_t wf_worker_count(void);
+
+/* {=== What worker.c needs of the scheduler ===} */
+
+/* A zeroed worker's queues; false when memory is short. */
+bool wf_sched_init(struct wf_worker *worker);
+void wf_sched_term(struct wf_worker *worker);
+
+/* What binds a worker to the calling OS thread: its identity, reactor and inbox.  False with errno. */
+bool wf_sched_open(struct wf_worker *worker);
+void wf_sched_shut(struct wf_worker *worker);
+
+/* Makes `root` the fiber that stands for what the OS thread is doing; and drops it when the OS thread ends. */
+void wf_sched_set_root(struct wf_worker *worker, struct wf_fiber *root);
+void wf_sched_drop_root(struct wf_worker *worker);
+
+/* In the child of a fork: only the forking fiber goes on. */
+void wf_sched_reborn(struct wf_worker *worker);
 
 /* {=== Making and ending green threads ===} */
 
