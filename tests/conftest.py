@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def installed():
     weft.install()
     yield
     weft.uninstall()
+
+
+@pytest.fixture
+def parked():
+    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
+    gate = threading.Event()
+    thread = weft.spawn(gate.wait)
+    yield thread
+    gate.set()
+    thread.join()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import os
 import pty
 import random
 import socket
-import threading
 import tty
 
 import pytest
@@ -40,16 +39,6 @@ def write_and_close(fd, data):
     written = os.write(fd, data)
     os.close(fd)
     return written
-
-
-@pytest.fixture
-def parked():
-    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
-    gate = threading.Event()
-    thread = weft.spawn(gate.wait)
-    yield thread
-    gate.set()
-    thread.join()
 
 
 # --- Pipes --------------------------------------------------------------------------------

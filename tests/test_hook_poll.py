@@ -5,7 +5,6 @@ import os
 import select
 import selectors
 import socket
-import threading
 import time
 
 import pytest
@@ -55,16 +54,6 @@ WAYS = {
 def readable(request):
     """readable(sock, seconds): wait until the socket is readable, and tell whether it is."""
     return WAYS[request.param]
-
-
-@pytest.fixture
-def parked():
-    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
-    gate = threading.Event()
-    thread = weft.spawn(gate.wait)
-    yield thread
-    gate.set()
-    thread.join()
 
 
 # --- One descriptor, all ways -------------------------------------------------------------

@@ -50,16 +50,6 @@ def green(fn, *args):
 starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 
-@pytest.fixture
-def parked():
-    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
-    gate = threading.Event()
-    thread = weft.spawn(gate.wait)
-    yield thread
-    gate.set()
-    thread.join()
-
-
 # --- Lock ---------------------------------------------------------------------------------
 
 

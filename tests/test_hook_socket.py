@@ -10,7 +10,6 @@ import random
 import select
 import socket
 import struct
-import threading
 import time
 
 import pytest
@@ -58,16 +57,6 @@ def set_timeout(sock, option, seconds):
 def stream(request):
     """Two connected stream sockets."""
     return request.getfixturevalue({"unix": "pair", "tcp": "tcp_pair"}[request.param])
-
-
-@pytest.fixture
-def parked():
-    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
-    gate = threading.Event()
-    thread = weft.spawn(gate.wait)
-    yield thread
-    gate.set()
-    thread.join()
 
 
 # --- Waiting to receive -------------------------------------------------------------------

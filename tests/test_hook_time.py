@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import threading
 import time
 
 import pytest
@@ -57,16 +56,6 @@ WAYS = {
 @pytest.fixture(params=WAYS)
 def sleep(request):
     return WAYS[request.param]
-
-
-@pytest.fixture
-def parked():
-    """Keeps a green thread alive, so that the hooks have something to do in the main one."""
-    gate = threading.Event()
-    thread = weft.spawn(gate.wait)
-    yield thread
-    gate.set()
-    thread.join()
 
 
 def test_sleeps_overlap(sleep):
