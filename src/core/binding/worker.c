@@ -40,12 +40,6 @@ static bool worker_open(struct wf_worker *worker)
     return true;
 }
 
-static void worker_free(struct wf_worker *worker)
-{
-    wf_sched_term(worker);
-    free(worker);
-}
-
 static struct wf_worker *worker_new(void)
 {
     struct wf_worker *worker = calloc(1, sizeof *worker);
@@ -54,8 +48,17 @@ static struct wf_worker *worker_new(void)
         return NULL;
     if (wf_sched_init(worker))
         return worker;
-    worker_free(worker);
+    wf_sched_term(worker);
+    free(worker); /* nobody has seen it */
     return NULL;
+}
+
+static void put_aside(struct wf_worker *worker)
+{
+    pthread_mutex_lock(&workers_lock);
+    worker->next = retired;
+    retired = worker;
+    pthread_mutex_unlock(&workers_lock);
 }
 
 /* Memory of a worker, like that of a fiber, is only ever a worker's again: somebody may
@@ -73,7 +76,7 @@ static struct wf_worker *worker_take(void)
         return NULL;
     if (worker_open(worker))
         return worker;
-    worker_free(worker);
+    put_aside(worker);
     return NULL;
 }
 
@@ -125,10 +128,7 @@ static void worker_retire(struct wf_worker *worker)
     if (worker->live > 0)
         return; /* the daemons' fibers still point here */
     wf_sched_drop_root(worker);
-    pthread_mutex_lock(&workers_lock);
-    worker->next = retired;
-    retired = worker;
-    pthread_mutex_unlock(&workers_lock);
+    put_aside(worker);
 }
 
 /* Python clears a thread's dictionary when the thread ends: the last moment at which we may run Python code on it. */
