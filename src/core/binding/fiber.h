@@ -88,6 +88,12 @@ struct wf_fiber {
     atomic_bool inbox_posted;    /* inbox_node is in the inbox */
 };
 
+/* Is it a green thread (not the root, which stands for an OS thread) whose life has begun and is not over? */
+static inline bool wf_fiber_is_living_green(const struct wf_fiber *fiber)
+{
+    return fiber->kind != WF_ROOT && fiber->state != WF_DONE && fiber->state != WF_FREE;
+}
+
 /* A wait for the end of a fiber; lives on the waiter's stack. */
 struct wf_joiner {
     struct wf_list link;

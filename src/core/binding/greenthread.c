@@ -707,7 +707,7 @@ static int append_handle(struct wf_fiber *fiber, void *list)
     PyObject *handle;
     int result;
 
-    if (fiber->kind == WF_ROOT || fiber->state == WF_DONE || fiber->state == WF_FREE)
+    if (!wf_fiber_is_living_green(fiber))
         return 0;
     handle = handle_of(fiber);
     if (handle == NULL)

@@ -84,7 +84,7 @@ static PyObject *install(PyObject *module, PyObject *ignored)
 
 static int is_alive(struct wf_fiber *fiber, void *count)
 {
-    if (fiber->kind != WF_ROOT && fiber->state != WF_DONE && fiber->state != WF_FREE)
+    if (wf_fiber_is_living_green(fiber))
         ++*(size_t *)count;
     return 0;
 }

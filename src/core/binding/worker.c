@@ -105,8 +105,7 @@ static void worker_unpublish(struct wf_worker *worker)
 
 static int count_waited_for(struct wf_fiber *fiber, void *arg)
 {
-    return fiber->worker == arg && fiber->kind != WF_ROOT && fiber->state != WF_DONE
-           && !fiber->daemon;
+    return fiber->worker == arg && wf_fiber_is_living_green(fiber) && !fiber->daemon;
 }
 
 /* Runs this OS thread's green threads until only daemons are left. */
