@@ -413,7 +413,8 @@ static const struct wf_hook *hook_for(const struct wf_elf_object *object, const 
     const struct wf_hook *hook = *index_entry(name);
     if (hook == NULL || hook->class == WF_HOOK_ALL)
         return hook;
-    return wf_elf_contains(object, got.python) ? hook : NULL;
+    bool in_python = wf_elf_contains(object, got.python);
+    return in_python == (hook->class == WF_HOOK_PYTHON) ? hook : NULL;
 }
 
 /* Decision D3, for the rescan, which is impatient.  A slot in a page that ends up read-only was

@@ -7,10 +7,12 @@
  * wf_got_install rewrites both.  Nothing in the environment changes, and wf_got_uninstall
  * puts every word back.  ../../docs/design has the record and what was rejected.
  *
- * Two classes of symbols:
- *   WF_HOOK_ALL     may be caught in every object, so it is also rewritten in libc;
- *   WF_HOOK_PYTHON  is caught only in the object that contains CPython (libpython, or
- *                   the executable of a static build): identity and thread creation.
+ * Three classes of symbols:
+ *   WF_HOOK_ALL      may be caught in every object, so it is also rewritten in libc;
+ *   WF_HOOK_PYTHON   is caught only in the object that contains CPython (libpython, or
+ *                    the executable of a static build): identity and thread creation;
+ *   WF_HOOK_LIBRARY  is caught in every other object (extension modules and the C libraries they
+ *                    use): the mutexes and condition variables, which in CPython guard the GIL.
  *
  * Our own object is never patched, and is linked with -z now, so that no
  * slot of ours is bound late to a hook of ours.
@@ -21,7 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON };
+enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY };
 
 struct wf_hook {
     const char *name;         /* the symbol, without version */
