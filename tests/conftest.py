@@ -19,6 +19,19 @@ TEST_SECONDS = 30  # then the test fails
 STUCK_SECONDS = 45  # then not even that was possible: the stacks of all threads, and the end
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--time-slice",
+        type=float,
+        help="preempt after this many seconds, to find what cannot bear it",
+    )
+
+
+def pytest_configure(config):
+    if seconds := config.getoption("--time-slice"):
+        weft.set_preemption(seconds)
+
+
 def _too_long(signum, frame):
     raise TimeoutError(f"the test took more than {TEST_SECONDS} seconds")
 
