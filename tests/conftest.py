@@ -67,6 +67,15 @@ def installed():
 
 
 @pytest.fixture
+def cooperative():
+    """Green threads switch only where they wait: for tests of the order in which they do."""
+    before = weft.get_preemption()
+    weft.set_preemption(None)
+    yield
+    weft.set_preemption(before)
+
+
+@pytest.fixture
 def parked():
     """Keeps a green thread alive, so that the hooks have something to do in the main one."""
     gate = threading.Event()

@@ -153,9 +153,8 @@ def test_every_hog_keeps_its_own_state():
     assert [thread.result() for thread in threads] == expected
 
 
-def test_switched_off_it_does_not_happen(slices):
+def test_switched_off_it_does_not_happen(cooperative):
     done = []
-    weft.set_preemption(None)
     assert weft.get_preemption() is None
     thread = weft.spawn(done.append, 1)
     spin_for(ALONE_SECONDS)
