@@ -52,7 +52,7 @@ def test_sleep_of_zero_is_a_yield(pause, cooperative):
     assert record == ["a", "b", "a", "b"]
 
 
-def test_yield_now_lets_everybody_run_once():
+def test_yield_now_lets_everybody_run_once(cooperative):
     turns = [0] * 200
     stop = False
 
