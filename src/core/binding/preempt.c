@@ -283,9 +283,10 @@ static void tell_watchdog(void)
     pthread_mutex_unlock(&watchdog.lock);
 }
 
+/* Not in the middle of a switch: the running fiber is then on its way out, or not yet in. */
 static bool may_be_preempted(const struct wf_worker *worker)
 {
-    return worker->passing == 0 && worker->current->no_preempt == 0;
+    return worker->passing == 0 && worker->current->state == WF_RUNNING && worker->current->no_preempt == 0;
 }
 
 static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)

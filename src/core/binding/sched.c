@@ -411,16 +411,17 @@ static void stillborn(struct wf_worker *worker, struct wf_fiber *fiber, PyThread
 static inline void switch_to(struct wf_worker *worker, struct wf_vessel *from,
                              struct wf_fiber *next, PyThreadState *attached_to)
 {
-    next->state = WF_RUNNING;
-    worker->current = next;
-    worker->switches++;
-    worker->ready_calls = 0;
+    /* Since 3.13 this lets go of the GIL and asks for it: as long as nobody is RUNNING, nobody is preempted. */
     if (attached_to != NULL) {
         if (next->attached)
             wf_tstate_swap(attached_to, next->tstate);
         else
             wf_tstate_detach(attached_to);
     }
+    next->state = WF_RUNNING;
+    worker->current = next;
+    worker->switches++;
+    worker->ready_calls = 0;
     wf_context_switch(&from->context, &next->vessel->context);
 }
 
