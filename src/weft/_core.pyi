@@ -209,6 +209,12 @@ def get_preemption() -> float | None:
 def _hold_preemption(change: int, /) -> None:
     """Add to the number of reasons not to preempt the running green thread."""
 
+def _pause_preemption() -> None:
+    """End the watchdog, for a fork."""
+
+def _resume_preemption() -> None:
+    """Start the watchdog again, once `os.fork` has returned."""
+
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
