@@ -32,6 +32,7 @@ from weft._core import (
     uninstall,
     yield_now,
 )
+from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "install",
     "installed",
     "no_preempt",
+    "os_threads",
     "set_preemption",
     "sleep",
     "spawn",
     "statistics",
+    "to_thread",
     "uninstall",
     "yield_now",
 ]

@@ -223,6 +223,9 @@ def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Threa
     `threading`'s table of threads.
     """
 
+def _want_os_threads(change: int, /) -> None:
+    """Add to the number of reasons for threads the running green thread makes to be OS threads."""
+
 def _count_threads() -> None:
     """Count the OS threads the interpreter makes from now on; makes nothing green."""
 

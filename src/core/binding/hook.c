@@ -138,6 +138,22 @@ static PyObject *is_installed(PyObject *module, PyObject *ignored)
     return PyBool_FromLong(installed && wf_thread_get_mode() == WF_THREADS_GREEN);
 }
 
+PyDoc_STRVAR(want_os_threads_doc,
+"_want_os_threads(change, /)\n--\n\n"
+"Adds to the running green thread's count of reasons for the threads it makes to be OS threads.");
+
+static PyObject *want_os_threads(PyObject *module, PyObject *change)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    (void)module;
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    worker->current->os_threads += (int)value;
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(count_threads_doc,
 "_count_threads()\n--\n\nCount the OS threads CPython makes from now on; makes nothing green.");
 
@@ -251,6 +267,7 @@ static PyMethodDef functions[] = {
     {"uninstall", uninstall, METH_NOARGS, uninstall_doc},
     {"installed", is_installed, METH_NOARGS, installed_doc},
     {"statistics", statistics, METH_NOARGS, statistics_doc},
+    {"_want_os_threads", want_os_threads, METH_O, want_os_threads_doc},
     {"_count_threads", count_threads, METH_NOARGS, count_threads_doc},
     {"_thread_counts", thread_counts, METH_NOARGS, thread_counts_doc},
     {NULL, NULL, 0, NULL},
