@@ -20,10 +20,10 @@
  *   D2  The symbol table we rewrite is that of the object which defines *real: libc, unless
  *       such an interposer came first (sanitizers do).  Rewriting libc's behind its back would
  *       send its dlsym(RTLD_NEXT) to the hook, and so round in circles.
- *   D3  An object that another thread is just loading is waited for.  So nobody may walk who could
- *       keep that thread from finishing: we walk at install, at uninstall, when a rule is
- *       made, and when somebody calls dlsym, who is about to wait for ld.so himself
- *       (hook_lookup.c).  Never at a park.
+ *   D3  An object that another thread is just loading is waited for.  That thread may need the GIL, or
+ *       whatever its constructors need, so a walk must not come as a surprise: never at a park,
+ *       but at install, at uninstall, when a rule is made, and when somebody calls dlsym, who
+ *       is about to wait for ld.so himself (hook_lookup.c).
  *   D4  No slot of our own object, of libc or of ld.so is touched: the hooks, and libc's inner
  *       workings (which may hold libc's locks), must reach the real functions.
  *   D5  An object unloaded and loaded again at the same place is taken for the same one.
@@ -34,8 +34,8 @@
  * addresses copied before install (found with dlsym, or held in a register by a loop that
  * runs on).  Addresses copied while we are installed reach the hook for ever: a hook must pass
  * through when there is nothing to park, and its object must never be unmapped.
- * A slot that another thread is binding at the very moment of install may be lost until a
- * rescan; a call through it blocks its OS thread, as without hooks.
+ * A slot that another thread is binding at the very moment of install may be lost: a call
+ * through it blocks its OS thread, as without hooks.
  * What the constructors of an object call while it is loaded, and what is called in it later without
  * anybody having looked up a symbol since, meets the hooks of class ALL only, whatever the policy.
  */
@@ -67,6 +67,7 @@ static struct {
     const struct wf_hook *index[INDEX_SIZE]; /* by name; open addressing */
     size_t symbols;                          /* entries rewritten */
     atomic_ullong adds, subs;                /* ld.so's counts when the latest walk began */
+    bool unloaded;                           /* something has been, between that walk and this */
     struct {
         uintptr_t address;                   /* 0 when none */
         int protection;                      /* what it goes back to */
@@ -277,6 +278,7 @@ static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex
         if (take(&got.lock) != 0)
             return false;
         wf_record_begin();
+        got.unloaded = walk.subs != got.subs;
         outcome = visit(walk, first);
         if (outcome == GO_ON)
             outcome = visit(walk, second);
@@ -453,12 +455,25 @@ static bool catch_slots(const struct wf_elf_object *object)
         return false;
     }
     record->loaded = true;
+    record->complete = false;
     record->policy = policy_of(object);
     while (wf_elf_next_import(object, &import)) {
         const struct wf_hook *hook = hook_for(object, import.name);
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
     }
+    record->complete = true;
+    return true;
+}
+
+/* For a rescan, since a program may load hundreds of objects one by one.  Once something has been unloaded, what
+ * has a record may be another object at the same place (D5). */
+static bool catch_new_slots(const struct wf_elf_object *object)
+{
+    struct wf_caught_object *record = wf_record_find(object);
+    if (record == NULL || !record->complete || got.unloaded)
+        return catch_slots(object);
+    record->loaded = true;
     return true;
 }
 
@@ -603,7 +618,7 @@ void wf_got_rescan(void)
         return;
     dl_iterate_phdr(measure_one, &now);
     if (now.adds != got.adds || now.subs != got.subs)
-        visit_all(catch_slots, NULL, take_if_installed);
+        visit_all(catch_new_slots, NULL, take_if_installed);
 }
 
 int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **error)
