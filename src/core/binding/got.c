@@ -53,6 +53,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { INDEX_SIZE = 2 * WF_GOT_MOST_HOOKS }; /* a power of two */
@@ -279,7 +280,7 @@ static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex
             return false;
         wf_record_begin();
         got.unloaded = walk.subs != got.subs;
-        outcome = visit(walk, first);
+        outcome = walk.adds < got.adds ? DISTURBED : visit(walk, first); /* a later one was faster */
         if (outcome == GO_ON)
             outcome = visit(walk, second);
         if (outcome == GO_ON) {
@@ -600,11 +601,15 @@ static int measure_one(struct dl_phdr_info *info, size_t size, void *context)
     return 1;
 }
 
-/* Without waiting: whoever has the lock is walking himself, and if he came too early for our news, the next
- * rescan sees them.  He may also be us: an allocator that looks up a symbol while we allocate. */
+/* Whoever has the lock is walking, and done in a moment.  But he may be us (an allocator that looks up a symbol
+ * while we allocate), or wait for us (in somebody's callback of dl_iterate_phdr we have ld.so's
+ * lock): then the news are left to the next rescan. */
 static int take_if_installed(pthread_mutex_t *lock)
 {
-    int error = pthread_mutex_trylock(lock);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    int error = pthread_mutex_timedlock(lock, &until);
     if (error != 0 || got.installed)
         return error;
     pthread_mutex_unlock(lock);
