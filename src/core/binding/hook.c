@@ -15,8 +15,8 @@
 #include <string.h>
 
 static const struct wf_hook_family *const families[] = {
-    &wf_hooks_socket, &wf_hooks_file,    &wf_hooks_poll,    &wf_hooks_time,   &wf_hooks_semaphore,
-    &wf_hooks_thread, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_preempt,
+    &wf_hooks_socket,  &wf_hooks_file,    &wf_hooks_poll,   &wf_hooks_time,    &wf_hooks_semaphore, &wf_hooks_thread,
+    &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_preempt, &wf_hooks_lookup,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 96
@@ -46,6 +46,12 @@ static void collect_table(void)
     wf_got_resolve(table, table_len);
     if (dladdr((void *)PyEval_SaveThread, &info) != 0)
         python_base = info.dli_fbase;
+}
+
+const struct wf_hook *wf_hook_table(size_t *count)
+{
+    *count = table_len;
+    return table;
 }
 
 int wf_hook_ensure(void)
@@ -277,7 +283,8 @@ int wf_hook_init(PyObject *module)
 {
     collect_table();
     statistics_type = PyStructSequence_NewType(&statistics_desc);
-    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0)
+    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0
+        || wf_hooked_init(module) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Statistics", (PyObject *)statistics_type);
 }

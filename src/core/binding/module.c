@@ -33,6 +33,7 @@ static PyMethodDef functions[] = {
  * which the code nests them. */
 static void before_fork(void)
 {
+    wf_got_before_fork();
     wf_offload_before_fork();
     wf_sched_before_fork();
 }
@@ -41,6 +42,7 @@ static void after_fork_parent(void)
 {
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
+    wf_got_after_fork();
 }
 
 static void after_fork_child(void)
@@ -49,6 +51,7 @@ static void after_fork_child(void)
     wf_offload_after_fork_child();
     wf_semaphore_after_fork();
     wf_preempt_after_fork_child();
+    wf_got_after_fork();
 }
 
 static int exec_module(PyObject *module)
