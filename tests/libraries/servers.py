@@ -1,0 +1,176 @@
+"""Real servers, on loopback and unix sockets, each in a scratch folder of its own.
+
+`SERVERS` maps a name that cases use to a context manager.  Entering one starts the server and waits
+until it answers; it gives the environment variables by which a case finds it; leaving kills the
+server, whatever state it is in, and removes its folder.
+
+Some servers refuse to run as root.  We then start them as another user, who is given the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import debian
+from debian import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Environment = dict[str, str]
+
+UNPRIVILEGED = "nobody"
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+# --- what all servers need ------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A new folder that the server's user may write, with a name short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix=f"weft-{name}-"))
+    try:
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(UNPRIVILEGED)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def user() -> str | None:
+    return UNPRIVILEGED if os.geteuid() == 0 else None
+
+
+def prepare(*command: str | Path, folder: Path) -> None:
+    """Run a command that makes a server's data folder."""
+    done = subprocess.run(
+        [*map(str, command)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=debian.environment(),
+        cwd=folder,
+        user=user(),
+        timeout=START_SECONDS,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise UnavailableError(f"{Path(command[0]).name}: {said[-1]}")
+
+
+@contextmanager
+def running(
+    *command: str | Path,
+    folder: Path,
+    answers: Callable[[], bool],
+    stop: signal.Signals = signal.SIGKILL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The server's process, in a group of its own, from its first answer until we are done."""
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=debian.environment(),
+            cwd=folder,
+            user=user(),
+            start_new_session=True,
+        )
+    try:
+        wait_for(process, answers, log)
+        yield process
+    finally:
+        kill(process, stop)
+
+
+def wait_for(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
+    give_up = time.monotonic() + START_SECONDS
+    while not answers():
+        if process.poll() is not None or time.monotonic() > give_up:
+            last = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise UnavailableError(f"{Path(str(process.args[0])).name} does not start: {last}")  # type: ignore[index]
+        time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+    """Its data go with it, so the server need not tidy up; but it may have to end its children."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.send_signal(stop)
+        process.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(STOP_SECONDS)
+
+
+def port_answers(port: int) -> Callable[[], bool]:
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    return answers
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def postgresql() -> Iterator[Environment]:
+    initdb = debian.find("initdb", "postgresql-15")
+    with scratch("pg") as folder:
+        data, port = folder / "data", free_port()
+        # No fsync: the data live for a minute.
+        prepare(
+            *(initdb, "-D", data, "-U", "weft", "--auth", "trust", "--no-sync", "-E", "UTF8"),
+            folder=folder,
+        )
+        ready = [initdb.with_name("pg_isready"), "-q", "-h", folder, "-p", str(port)]
+        command = [
+            *(initdb.with_name("postgres"), "-D", data, "-p", str(port), "-k", folder),
+            *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"),
+            *("-c", "fsync=off", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap"),
+        ]
+        # Its backends leave the process group, and only it can end them: SIGQUIT, "at once".
+        with running(
+            *command, folder=folder, answers=lambda: succeeds(*ready), stop=signal.SIGQUIT
+        ) as process:
+            yield {
+                "POSTGRESQL_FOLDER": str(folder),
+                "POSTGRESQL_PORT": str(port),
+                "POSTGRESQL_PID": str(process.pid),
+            }
+
+
+def succeeds(*command: str | Path) -> bool:
+    done = subprocess.run(
+        [*map(str, command)], check=False, capture_output=True, env=debian.environment()
+    )
+    return done.returncode == 0
+
+
+SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Environment]]] = {
+    "postgresql": postgresql,
+}
