@@ -21,6 +21,7 @@ servers.py provide what they need; measure.py and child.py run them; table.py pr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--soak", type=float, metavar="SECONDS", help="then all cases together, for that long"
     )
-    parser.add_argument("--soak-only", action="store_true", help="no table, only --soak")
+    parser.add_argument("--no-table", action="store_true", help="nothing but the soak")
     parser.add_argument(
         "--no-build", action="store_true", help="measure the weft built last time, or PYTHONPATH's"
     )
@@ -88,10 +89,14 @@ def main() -> int:
         for case in cases:
             print(f"{case.key:24}{case.name}")
         return 0
-    environment.enter(options.version, build=not options.no_build)
+    try:
+        environment.enter(options.version, build=not options.no_build)
+    except RuntimeError as error:
+        sys.exit(f"no environment: {error}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
     missing = environment.provide(cases)
     with Servers() as servers:
-        good = options.soak_only or measure_all(cases, missing, servers, quick=options.quick)
+        good = options.no_table or measure_all(cases, missing, servers, quick=options.quick)
         if options.soak:
             available = [case for case in cases if case.key not in missing]
             good &= soak(available, servers, options.soak)
