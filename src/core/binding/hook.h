@@ -56,9 +56,6 @@ struct wf_thread_counts wf_thread_counts(void);
 /* Learns what CPython's thread start-up routine is.  0, or -1 with an exception. */
 int wf_thread_learn(void);
 
-/* hook_semaphore.c */
-void wf_semaphore_after_fork(void);
-
 /* hook_signal.c: handlers that CPython installed before our hook was there, and back. */
 void wf_signal_wrap_all(void);
 void wf_signal_unwrap_all(void);

@@ -6,6 +6,7 @@
 #include "offload.h"
 #include "sched.h"
 #include "tstate.h"
+#include "waitlist.h"
 
 PyDoc_STRVAR(finalize_doc,
 "_finalize()\n--\n\n"
@@ -45,7 +46,7 @@ static void after_fork_child(void)
 {
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
-    wf_semaphore_after_fork();
+    wf_waitlist_after_fork();
 }
 
 static int exec_module(PyObject *module)
