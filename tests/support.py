@@ -1,9 +1,11 @@
 """What the tests share: known states without sleeping, and programs judged from outside."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -50,6 +52,27 @@ def failures(fn: Callable[..., Any], items: Iterable[Any]) -> list[BaseException
 def together(*functions: Callable[[], Any]) -> list[Any]:
     """Run each function in a green thread of its own, and return what they returned."""
     return results([weft.spawn(fn) for fn in functions])
+
+
+def in_os_thread(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in an OS thread; returns a function that waits for its result."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(fn(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return lambda: future.result(PROMPT_SECONDS)
+
+
+def green(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in a green thread; returns a function that waits for its result."""
+    thread = weft.spawn(fn, *args)
+    settle()
+    return lambda: thread.result(PROMPT_SECONDS)
 
 
 class Seen(NamedTuple):

@@ -57,6 +57,7 @@ enum wf_reason {
     WF_PARK_MUTEX,
     WF_PARK_CONDITION,
     WF_PARK_RWLOCK,
+    WF_PARK_ONCE,
     WF_PARK_OS_THREAD,
     WF_PARK_OFFLOAD,
     WF_PARK_CHILD,

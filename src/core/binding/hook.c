@@ -16,7 +16,8 @@
 static const struct wf_hook_family *const families[] = {
     &wf_hooks_socket,    &wf_hooks_file,    &wf_hooks_poll,      &wf_hooks_time,
     &wf_hooks_semaphore, &wf_hooks_mutex,   &wf_hooks_condition, &wf_hooks_rwlock,
-    &wf_hooks_thread,    &wf_hooks_process, &wf_hooks_resolve,   &wf_hooks_signal,
+    &wf_hooks_once,      &wf_hooks_thread,  &wf_hooks_join,      &wf_hooks_process,
+    &wf_hooks_resolve,   &wf_hooks_signal,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 160
