@@ -60,7 +60,7 @@ static int join_os(struct wf_worker *worker, pthread_t thread, void **result, in
     int error;
 
     if (pthread_equal(thread, pthread_self()))
-        return EDEADLK;
+        return real_pthread_join(thread, result); /* it refuses */
     while ((error = pthread_tryjoin_np(thread, result)) == EBUSY) {
         int64_t until_ns = wf_deadline(pause_ns);
         if (deadline_ns != WF_NEVER && wf_now_ns() >= deadline_ns)
