@@ -21,6 +21,19 @@ TEST_SECONDS = 30  # then the test fails
 STUCK_SECONDS = 45  # then not even that was possible: the stacks of all threads, and the end
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--time-slice",
+        type=float,
+        help="preempt after this many seconds, to find what cannot bear it",
+    )
+
+
+def pytest_configure(config):
+    if seconds := config.getoption("--time-slice"):
+        weft.set_preemption(seconds)
+
+
 def _too_long(signum, frame):
     raise TimeoutError(f"the test took more than {TEST_SECONDS} seconds")
 
@@ -69,6 +82,15 @@ def locks(locks_path):
     """The same, loaded as programs load their libraries: before their first green thread."""
     weft.uninstall()
     return ctypes.CDLL(str(locks_path))
+
+
+@pytest.fixture
+def cooperative():
+    """Green threads switch only where they wait: for tests of the order in which they do."""
+    before = weft.get_preemption()
+    weft.set_preemption(None)
+    yield
+    weft.set_preemption(before)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_they_take_turns_in_the_order_of_spawning():
 
 
 @pytest.mark.parametrize("pause", [weft.yield_now, lambda: weft.sleep(0), lambda: time.sleep(0)])
-def test_sleep_of_zero_is_a_yield(pause):
+def test_sleep_of_zero_is_a_yield(pause, cooperative):
     record = []
 
     def worker(name):
@@ -52,7 +52,7 @@ def test_sleep_of_zero_is_a_yield(pause):
     assert record == ["a", "b", "a", "b"]
 
 
-def test_yield_now_lets_everybody_run_once():
+def test_yield_now_lets_everybody_run_once(cooperative):
     turns = [0] * 200
     stop = False
 
@@ -428,6 +428,7 @@ def wait(number):
     gate.wait()
     return number
 threads = [weft.spawn(wait, number) for number in range(100_000)]
+weft.set_preemption(None)
 weft.sleep(0)
 print(weft.statistics().alive, weft.statistics().runnable)
 gate.set()

@@ -22,21 +22,27 @@ from weft._core import (
     GreenThread,
     all_threads,
     current,
+    get_preemption,
     install,
     installed,
+    set_preemption,
     sleep,
     spawn,
     statistics,
     uninstall,
     yield_now,
 )
+from weft._preemption import no_preempt
 
 __all__ = [
     "GreenThread",
     "all_threads",
     "current",
+    "get_preemption",
     "install",
     "installed",
+    "no_preempt",
+    "set_preemption",
     "sleep",
     "spawn",
     "statistics",

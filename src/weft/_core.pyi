@@ -194,6 +194,21 @@ def installed() -> bool:
 def statistics() -> Statistics:
     """Counts since the program began."""
 
+def set_preemption(seconds: float | None, /) -> None:
+    """Let no green thread compute for longer than `seconds` while another could run.
+
+    None switches that off.  Until this is called, the slice is `sys.getswitchinterval()`.  A green
+    thread gives way only where CPython would let another OS thread run: between two bytecodes, not
+    inside C code.  Counts for the whole process.  Raises ValueError for less than 50 microseconds.
+    Does not park.
+    """
+
+def get_preemption() -> float | None:
+    """The time slice in seconds, or None when preemption is off.  Does not park."""
+
+def _hold_preemption(change: int, /) -> None:
+    """Add to the number of reasons not to preempt the running green thread."""
+
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 

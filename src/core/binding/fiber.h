@@ -78,6 +78,7 @@ struct wf_fiber {
     bool timed;               /* a live timer names the current park */
     bool joinable;            /* RAW: stays DONE until joined or detached */
     bool daemon;
+    int no_preempt;           /* reasons not to preempt it now */
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
         struct {

@@ -88,11 +88,18 @@ static unsigned hash(const char *name)
     return h;
 }
 
-/* Where `name` is in the index, or where it would go. */
-static const struct wf_hook **index_entry(const char *name)
+static bool is_for(const struct wf_hook *hook, bool in_python)
+{
+    return hook->class == WF_HOOK_ALL || in_python == (hook->class == WF_HOOK_PYTHON);
+}
+
+/* Where the hook of `name` is in the index, or where it would go.  A name may have one hook for
+ * CPython's object and another for the others. */
+static const struct wf_hook **index_entry(const char *name, bool in_python)
 {
     unsigned i = hash(name) % INDEX_SIZE;
-    while (got.index[i] != NULL && strcmp(got.index[i]->name, name) != 0)
+    while (got.index[i] != NULL &&
+           !(is_for(got.index[i], in_python) && strcmp(got.index[i]->name, name) == 0))
         i = (i + 1) % INDEX_SIZE;
     return &got.index[i];
 }
@@ -106,7 +113,7 @@ static bool index_hooks(const struct wf_hook *hooks, size_t count)
     memset(got.index, 0, sizeof got.index);
     for (size_t i = 0; i < count; i++)
         if (*hooks[i].real != NULL)
-            *index_entry(hooks[i].name) = &hooks[i];
+            *index_entry(hooks[i].name, hooks[i].class == WF_HOOK_PYTHON) = &hooks[i];
     return true;
 }
 
@@ -287,7 +294,7 @@ static bool rewrite_symbol(const struct wf_elf_object *object, const ElfW(Sym) *
 {
     if (symbol->st_shndx == SHN_UNDEF)
         return true;
-    const struct wf_hook *hook = *index_entry(object->strings + symbol->st_name);
+    const struct wf_hook *hook = *index_entry(object->strings + symbol->st_name, false);
     if (hook == NULL || hook->class != WF_HOOK_ALL)
         return true;
 
@@ -410,11 +417,11 @@ static void forget_objects(bool all)
 /* The hook that imports of `name` shall reach in this object, or NULL. */
 static const struct wf_hook *hook_for(const struct wf_elf_object *object, const char *name)
 {
-    const struct wf_hook *hook = *index_entry(name);
-    if (hook == NULL || hook->class == WF_HOOK_ALL)
-        return hook;
-    bool in_python = wf_elf_contains(object, got.python);
-    return in_python == (hook->class == WF_HOOK_PYTHON) ? hook : NULL;
+    const struct wf_hook *pythons = *index_entry(name, true);
+    const struct wf_hook *others = *index_entry(name, false);
+    if (pythons == others) /* none, or one for all */
+        return others;
+    return wf_elf_contains(object, got.python) ? pythons : others;
 }
 
 /* Decision D3, for the rescan, which is impatient.  A slot in a page that ends up read-only was

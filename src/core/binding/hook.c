@@ -9,6 +9,7 @@
 #include "datastack.h"
 #include "offload.h"
 #include "overflow.h"
+#include "preempt.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -17,7 +18,7 @@ static const struct wf_hook_family *const families[] = {
     &wf_hooks_socket,    &wf_hooks_file,    &wf_hooks_poll,      &wf_hooks_time,
     &wf_hooks_semaphore, &wf_hooks_mutex,   &wf_hooks_condition, &wf_hooks_rwlock,
     &wf_hooks_once,      &wf_hooks_thread,  &wf_hooks_join,      &wf_hooks_process,
-    &wf_hooks_resolve,   &wf_hooks_signal,
+    &wf_hooks_resolve,   &wf_hooks_signal,  &wf_hooks_preempt,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 160
@@ -54,8 +55,10 @@ int wf_hook_ensure(void)
     const char *error;
 
     wf_overflow_watch();
-    if (wf_likely(installed))
+    if (wf_likely(installed)) {
+        wf_preempt_ensure();
         return 0;
+    }
     collect_table();
     if (wf_got_install(table, table_len, (void *)PyEval_SaveThread, &error) < 0) {
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
@@ -64,6 +67,7 @@ int wf_hook_ensure(void)
     installed = true;
     wf_signal_wrap_all();
     wf_datastack_lend();
+    wf_preempt_ensure();
     return 0;
 }
 
@@ -118,6 +122,7 @@ static PyObject *uninstall(PyObject *module, PyObject *ignored)
                      "(weft.all_threads() lists them)", alive, alive == 1 ? " is" : "s are");
         return NULL;
     }
+    wf_preempt_stop();
     wf_thread_set_mode(WF_THREADS_OS);
     wf_signal_unwrap_all();
     wf_got_uninstall();
