@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "errqueue.h"
 #include "greenthread.h"
 #include "hook.h"
 #include "offload.h"
@@ -49,6 +50,7 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_waitlist_after_fork();
+    wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
 }
 
