@@ -86,6 +86,10 @@ class Seen(NamedTuple):
 IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
 
 
+# For run_program: 3.12 and later warn who forks with several threads.
+NO_FORK_WARNING = ("-W", "ignore::DeprecationWarning")
+
+
 def run_program(
     program: str, *, timeout: float = 20, faulthandler: bool = True, flags: Iterable[str] = ()
 ) -> Seen:

@@ -5,10 +5,12 @@ Most tests run once with green threads and once with OS threads, which say what 
 
 import ctypes
 import errno
+import itertools
 import time
 
 import pytest
 from support import (
+    NO_FORK_WARNING,
     PROMPT_SECONDS,
     green,
     in_os_thread,
@@ -29,7 +31,7 @@ CLOCKS = [time.CLOCK_REALTIME, time.CLOCK_MONOTONIC]
 
 starts = pytest.mark.parametrize("start", [green, in_os_thread])
 clocks = pytest.mark.parametrize("clock", CLOCKS, ids=["realtime", "monotonic"])
-types = pytest.mark.parametrize("type", [NORMAL, RECURSIVE, ERRORCHECK])
+types = pytest.mark.parametrize("kind", [NORMAL, RECURSIVE, ERRORCHECK])
 shares = pytest.mark.parametrize("shared", [0, 1], ids=["private", "shared"])
 
 
@@ -39,8 +41,8 @@ def box(locks):
     locks.box_new.restype = ctypes.c_void_p
 
     class Box:
-        def __init__(self, type=NORMAL, clock=time.CLOCK_REALTIME, shared=0):
-            self.address = ctypes.c_void_p(locks.box_new(type, clock, shared))
+        def __init__(self, kind=NORMAL, clock=time.CLOCK_REALTIME, shared=0):
+            self.address = ctypes.c_void_p(locks.box_new(kind, clock, shared))
 
         def __getattr__(self, name):
             function = getattr(locks, f"box_{name}")
@@ -55,8 +57,8 @@ def box(locks):
 @types
 @shares
 @starts
-def test_take_waits_for_put(box, start, type, shared):
-    room = box(type, shared=shared)
+def test_take_waits_for_put(box, start, kind, shared):
+    room = box(kind, shared=shared)
     waits = [start(room.take) for _ in range(3)]
     for number in (1, 2, 3):
         assert room.put(number) == 0
@@ -71,7 +73,7 @@ def test_producers_and_consumers(box):
 
     consumers = spawn_each(lambda count: [room.take() for _ in range(count)], [30, 50, 70])
     producers = spawn_each(produce, [1, 101, 201])
-    taken = sorted(sum(results(consumers), []))
+    taken = sorted(itertools.chain(*results(consumers)))
     assert results(producers) == [[0] * 50] * 3
     assert taken == [*range(1, 51), *range(101, 151), *range(201, 251)]
 
@@ -87,7 +89,7 @@ def test_producers_and_consumers_among_green_and_os_threads(box):
 
     consumers = [start(consume, 100) for start in (green, in_os_thread, green, in_os_thread)]
     producers = [start(produce, first) for start in (green, in_os_thread) for first in (1, 201)]
-    taken = sorted(sum([wait() for wait in consumers], []))
+    taken = sorted(itertools.chain(*[wait() for wait in consumers]))
     assert [wait() for wait in producers] == [[0] * 100] * 4
     assert taken == sorted([*range(1, 101), *range(201, 301)] * 2)
 
@@ -181,7 +183,10 @@ def test_clockwait(parked, box, start, clock):
 @clocks
 def test_a_timed_wait_is_signalled(box, clock):
     room = box(NORMAL, clock)
-    waiters = [weft.spawn(room.timedwait, clock, LONG_MS), weft.spawn(room.clockwait, clock, LONG_MS)]
+    waiters = [
+        weft.spawn(room.timedwait, clock, LONG_MS),
+        weft.spawn(room.clockwait, clock, LONG_MS),
+    ]
     settle()
     room.broadcast()
     assert results(waiters) == [0, 0]
@@ -251,4 +256,4 @@ for number in (1, 2):
     locks.box_put(box, number)
 print(sorted(waiter.result(10) for waiter in waiters))
 """
-    assert run_program(program) == (0, "9\n[1, 2]\n", "")
+    assert run_program(program, flags=NO_FORK_WARNING) == (0, "9\n[1, 2]\n", "")

@@ -8,7 +8,16 @@ import errno
 import time
 
 import pytest
-from support import PROMPT_SECONDS, green, in_os_thread, results, run_program, settle, spawn_each
+from support import (
+    NO_FORK_WARNING,
+    PROMPT_SECONDS,
+    green,
+    in_os_thread,
+    results,
+    run_program,
+    settle,
+    spawn_each,
+)
 
 import weft
 
@@ -18,7 +27,7 @@ SHORT_MS = 5
 LONG_MS = PROMPT_SECONDS * 1000
 
 starts = pytest.mark.parametrize("start", [green, in_os_thread])
-owned = pytest.mark.parametrize("type", [RECURSIVE, ERRORCHECK])
+owned = pytest.mark.parametrize("kind", [RECURSIVE, ERRORCHECK])
 protocols = pytest.mark.parametrize("protocol", [0, INHERIT])
 
 KINDS = [
@@ -37,7 +46,7 @@ KINDS = [
         "shared errorcheck": (ERRORCHECK, 0, 0, SHARED),
     }.items()
 ]
-kinds = pytest.mark.parametrize(("type", "protocol", "robust", "shared"), KINDS)
+kinds = pytest.mark.parametrize(("kind", "protocol", "robust", "shared"), KINDS)
 
 
 @pytest.fixture
@@ -47,8 +56,8 @@ def guard(locks):
     locks.guard_count.restype = ctypes.c_long
 
     class Guard:
-        def __init__(self, type=NORMAL, protocol=0, robust=0, shared=0):
-            address = locks.guard_new(type, protocol, robust, shared)
+        def __init__(self, kind=NORMAL, protocol=0, robust=0, shared=0):
+            address = locks.guard_new(kind, protocol, robust, shared)
             assert address
             self.address = ctypes.c_void_p(address)
 
@@ -64,9 +73,9 @@ def guard(locks):
 
 @kinds
 @starts
-def test_held_over_a_blocking_call(guard, start, type, protocol, robust, shared):
-    mutex = guard(type, protocol, robust, shared)
-    deep = 3 if type == RECURSIVE else 1
+def test_held_over_a_blocking_call(guard, start, kind, protocol, robust, shared):
+    mutex = guard(kind, protocol, robust, shared)
+    deep = 3 if kind == RECURSIVE else 1
     waits = [start(mutex.hold, 300, 3, deep) for _ in range(5)]
     assert [wait() for wait in waits] == [0] * 5
     assert mutex.most() == 1
@@ -75,10 +84,10 @@ def test_held_over_a_blocking_call(guard, start, type, protocol, robust, shared)
 
 @kinds
 @starts
-def test_waited_for_while_the_root_has_it(parked, guard, start, type, protocol, robust, shared):
+def test_waited_for_while_the_root_has_it(parked, guard, start, kind, protocol, robust, shared):
     if robust and start is green:
         pytest.skip("a robust mutex takes the green threads of an OS thread for one owner")
-    mutex = guard(type, protocol, robust, shared)
+    mutex = guard(kind, protocol, robust, shared)
     assert mutex.lock() == 0
     wait = start(mutex.hold, 0, 1, 1)
     settle()
@@ -89,8 +98,8 @@ def test_waited_for_while_the_root_has_it(parked, guard, start, type, protocol, 
 
 
 @kinds
-def test_the_root_waits_while_a_green_thread_has_it(guard, type, protocol, robust, shared):
-    mutex = guard(type, protocol, robust, shared)
+def test_the_root_waits_while_a_green_thread_has_it(guard, kind, protocol, robust, shared):
+    mutex = guard(kind, protocol, robust, shared)
     holder = weft.spawn(mutex.hold, 2000, 1, 1)
     settle()
     assert mutex.hold(0, 1, 1) == 0
@@ -98,9 +107,9 @@ def test_the_root_waits_while_a_green_thread_has_it(guard, type, protocol, robus
     assert holder.result() == 0
 
 
-@pytest.mark.parametrize("type", [NORMAL, RECURSIVE, ERRORCHECK])
-def test_locked_before_there_was_a_green_thread(guard, type):
-    mutex = guard(type)
+@pytest.mark.parametrize("kind", [NORMAL, RECURSIVE, ERRORCHECK])
+def test_locked_before_there_was_a_green_thread(guard, kind):
+    mutex = guard(kind)
     assert mutex.lock() == 0
     waiter = weft.spawn(mutex.hold, 0, 1, 1)
     settle()
@@ -124,9 +133,9 @@ def test_unlocked_after_the_last_green_thread_has_ended(guard):
     assert weft.spawn(mutex.hold, 0, 1, 1).result(PROMPT_SECONDS) == 0
 
 
-@pytest.mark.parametrize("type", [NORMAL, RECURSIVE])
-def test_held_without_letting_go_of_the_gil(guard, locks, type):
-    mutex = guard(type)
+@pytest.mark.parametrize("kind", [NORMAL, RECURSIVE])
+def test_held_without_letting_go_of_the_gil(guard, locks, kind):
+    mutex = guard(kind)
     holder = ctypes.PyDLL(locks._name)
     threads = [weft.spawn(holder.guard_hold, mutex.address, 300, 3, 1) for _ in range(5)]
     assert results(threads) == [0] * 5
@@ -185,8 +194,8 @@ def test_relock(parked, guard, start, protocol):
 @owned
 @protocols
 @starts
-def test_unlock_by_another(guard, start, type, protocol):
-    mutex = guard(type, protocol)
+def test_unlock_by_another(guard, start, kind, protocol):
+    mutex = guard(kind, protocol)
     gate = guard()
     gate.lock()
 
@@ -204,22 +213,22 @@ def test_unlock_by_another(guard, start, type, protocol):
 
 
 @owned
-def test_unlock_of_what_the_root_has(parked, guard, type):
-    mutex = guard(type)
+def test_unlock_of_what_the_root_has(parked, guard, kind):
+    mutex = guard(kind)
     mutex.lock()
     assert green(mutex.unlock)() == errno.EPERM
     assert in_os_thread(mutex.unlock)() == errno.EPERM
     assert mutex.unlock() == 0
 
 
-@pytest.mark.parametrize("type", [NORMAL, RECURSIVE, ERRORCHECK])
+@pytest.mark.parametrize("kind", [NORMAL, RECURSIVE, ERRORCHECK])
 @starts
-def test_trylock(parked, guard, start, type):
-    mutex = guard(type)
+def test_trylock(parked, guard, start, kind):
+    mutex = guard(kind)
     assert mutex.trylock() == 0
     assert start(mutex.trylock)() == errno.EBUSY
-    assert mutex.trylock() == (0 if type == RECURSIVE else errno.EBUSY)
-    if type == RECURSIVE:
+    assert mutex.trylock() == (0 if kind == RECURSIVE else errno.EBUSY)
+    if kind == RECURSIVE:
         mutex.unlock()
     mutex.unlock()
     assert start(lambda: (mutex.trylock(), mutex.unlock()))() == (0, 0)
@@ -237,10 +246,10 @@ def test_the_next_green_thread_is_another_owner(guard):
 
 
 @pytest.mark.parametrize("lock", ["timedlock", "clocklock"])
-@pytest.mark.parametrize("type", [NORMAL, RECURSIVE, ERRORCHECK])
+@pytest.mark.parametrize("kind", [NORMAL, RECURSIVE, ERRORCHECK])
 @starts
-def test_timed(parked, guard, start, lock, type):
-    mutex = guard(type)
+def test_timed(parked, guard, start, lock, kind):
+    mutex = guard(kind)
 
     def wait():
         begin = time.monotonic()
@@ -270,12 +279,14 @@ PLAIN, C11_RECURSIVE = 0, 1
 SUCCESS, BUSY, TIMED_OUT = 0, 1, 4
 
 
-@pytest.mark.parametrize("type", [PLAIN, C11_RECURSIVE])
+@pytest.mark.parametrize("kind", [PLAIN, C11_RECURSIVE])
 @starts
-def test_c11(parked, locks, start, type):
-    assert locks.c11_init(type) == SUCCESS
-    deep = 2 if type == C11_RECURSIVE else 1
-    assert [wait() for wait in [start(locks.c11_hold, 500, deep) for _ in range(5)]] == [SUCCESS] * 5
+def test_c11(parked, locks, start, kind):
+    assert locks.c11_init(kind) == SUCCESS
+    deep = 2 if kind == C11_RECURSIVE else 1
+    assert [wait() for wait in [start(locks.c11_hold, 500, deep) for _ in range(5)]] == [
+        SUCCESS
+    ] * 5
     assert locks.c11_most() == 1
     locks.c11_lock()
     assert start(locks.c11_trylock)() == BUSY
@@ -304,4 +315,4 @@ os.waitpid(child, 0)
 locks.guard_unlock(held)
 print([waiter.result(10) for waiter in waiters])
 """
-    assert run_program(program) == (0, "[0, 0, 0]\n[0, 0, 0]\n", "")
+    assert run_program(program, flags=NO_FORK_WARNING) == (0, "[0, 0, 0]\n[0, 0, 0]\n", "")

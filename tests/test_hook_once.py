@@ -1,7 +1,7 @@
 """What is done only once, and barriers, in C libraries."""
 
 import pytest
-from support import green, in_os_thread, run_program
+from support import NO_FORK_WARNING, green, in_os_thread, run_program
 
 starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
@@ -34,7 +34,7 @@ if (child := os.fork()) == 0:
 os.waitpid(child, 0)
 print(doer.result(10))
 """
-    assert run_program(program) == (0, "1\n1\n", "")
+    assert run_program(program, flags=NO_FORK_WARNING) == (0, "1\n1\n", "")
 
 
 @starts
