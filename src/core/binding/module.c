@@ -3,6 +3,7 @@
 
 #include "greenthread.h"
 #include "hook.h"
+#include "io.h"
 #include "offload.h"
 #include "sched.h"
 #include "tstate.h"
@@ -37,12 +38,14 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
 }
 
 static void after_fork_child(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_semaphore_after_fork();
