@@ -1,5 +1,6 @@
 """What the tests share: known states without sleeping, and programs judged from outside."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -11,6 +12,11 @@ import weft
 
 PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
 INSTANT_SECONDS = 0.002  # for a wait that is meant to time out
+
+# libc as a C library would call it.  Its functions are looked up when first used: by then the hooks
+# must be on, which the first spawn sees to.
+weft.spawn(int).join()
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def settle() -> None:
