@@ -5,26 +5,19 @@ import signal
 import time
 
 import pytest
-from support import PROMPT_SECONDS, results, run_program, settle, spawn_each, together
+from support import PROMPT_SECONDS, REFUSE, results, run_program, settle, spawn_each, together
 
 import weft
 
-# Makes starting an OS thread fail, with the error a process gets that may have no more of them.
-NO_MORE_THREADS = """
-import ctypes, errno, struct
-def refuse(number, error):
-    libc = ctypes.CDLL(None)
-    is_it, refused = (0x15, 0, 1, number), (6, 0, 0, 0x50000 | error)
-    steps = [(0x20, 0, 0, 0), is_it, refused, (6, 0, 0, 0x7FFF0000)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    assert libc.prctl(22, 2, program) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+NO_MORE_THREADS = (
+    REFUSE
+    + """
 CLONE3, CLONE = 435, 56
 def no_more_threads():
     refuse(CLONE3, errno.ENOSYS)
     refuse(CLONE, errno.EAGAIN)
 """
+)
 
 
 @pytest.fixture

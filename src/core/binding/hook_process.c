@@ -20,6 +20,7 @@
 #include "offload.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,13 +44,22 @@ struct patience {
     int pidfd; /* -1: none, look now and then */
 };
 
-/* `pid` <= 0: any of several.  Stops and continues are not told by the descriptor. */
-static struct patience patience_begin(struct wf_worker *worker, pid_t pid, int options)
+/* A descriptor of our own that tells when the child ends; -1: there is none.  Stops and continues it does not tell. */
+static int watch(idtype_t type, id_t id, int options)
 {
-    bool only_the_end = (options & (WUNTRACED | WCONTINUED)) == 0;
-    int pidfd = pid > 0 && only_the_end ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (options & (WSTOPPED | WCONTINUED))
+        return -1;
+    switch (type) {
+    case P_PID: return (int)syscall(SYS_pidfd_open, id, 0);
+    case P_PIDFD: return fcntl((int)id, F_DUPFD_CLOEXEC, 0);
+    default: return -1;
+    }
+}
 
-    return (struct patience){wf_backoff_begin(worker, WF_PARK_CHILD, WF_NEVER), pidfd};
+static struct patience patience_begin(struct wf_worker *worker, idtype_t type, id_t id, int options)
+{
+    return (struct patience){wf_backoff_begin(worker, WF_PARK_CHILD, WF_NEVER),
+                             watch(type, id, options)};
 }
 
 /* True: look again.  False: interrupted. */
@@ -87,7 +97,7 @@ static pid_t hook_wait4(pid_t pid, int *status, int options, struct rusage *usag
 
     if (worker == NULL || (options & WNOHANG))
         return real_wait4(pid, status, options, usage);
-    patience = patience_begin(worker, pid, options);
+    patience = patience_begin(worker, pid > 0 ? P_PID : P_ALL, (id_t)pid, options);
     do
         result = real_wait4(pid, status, options | WNOHANG, usage);
     while (result == 0 && patience_wait(&patience));
@@ -121,8 +131,7 @@ static int hook_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
         return real_waitid(type, id, info, options);
     if (info == NULL)
         info = &own;
-    patience = patience_begin(worker, type == P_PID ? (pid_t)id : 0,
-                              options & (WSTOPPED | WCONTINUED));
+    patience = patience_begin(worker, type, id, options);
     do {
         info->si_pid = 0; /* stays 0 when there is nothing yet */
         result = real_waitid(type, id, info, options | WNOHANG);
