@@ -7,15 +7,16 @@ import itertools
 import os
 import pty
 import random
+import signal
 import socket
+import threading
+import time
 import tty
 
 import pytest
-from support import PROMPT_SECONDS, results, run_program, settle, spawn_each, together
+from support import PROMPT_SECONDS, libc, results, run_program, settle, spawn_each, together
 
 import weft
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 BIG = 2**20 + 4321  # more than any pipe holds
 
@@ -302,6 +303,70 @@ def test_inotify(tmp_path):
     (tmp_path / "argh").touch()
     assert b"argh" in reader.result(PROMPT_SECONDS)
     os.close(fd)
+
+
+def test_timers():
+    fd = libc.timerfd_create(time.CLOCK_MONOTONIC, 0)
+    reader = weft.spawn(os.read, fd, 8)
+    settle()
+    assert reader.is_alive()
+    libc.timerfd_settime(fd, 0, (ctypes.c_long * 4)(0, 0, 0, 1_000_000), None)
+    assert int.from_bytes(reader.result(PROMPT_SECONDS), "little") == 1
+    os.close(fd)
+
+
+def test_signals_as_a_file():
+    number = signal.SIGHUP
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    bits = ctypes.create_string_buffer((1 << (number - 1)).to_bytes(128, "little"), 128)
+    fd = libc.signalfd(-1, bits, 0)
+    reader = weft.spawn(os.read, fd, 128)
+    settle()
+    assert reader.is_alive()
+    signal.pthread_kill(threading.main_thread().ident, number)
+    assert int.from_bytes(reader.result(PROMPT_SECONDS)[:4], "little") == number
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    os.close(fd)
+
+
+def test_standard_input_that_is_no_terminal():
+    program = """
+reader, writer = os.pipe()
+os.dup2(reader, 0)
+lines = weft.spawn(lambda: [sys.stdin.readline(), input()])
+for line in (b"one\\n", b"two\\n"):
+    weft.sleep(0.001)
+    print(lines.is_alive())
+    os.write(writer, line)
+print(lines.result(10))
+"""
+    assert run_program(program) == (0, "True\nTrue\n['one\\n', 'two']\n", "")
+
+
+def test_a_sibling_that_is_quicker_to_read_a_named_pipe(tmp_path):
+    # The writer runs in the reader's OS thread: if that waits in the kernel, all wait for ever.
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    program = f"""
+fd = os.open({path!r}, os.O_RDWR)
+answers, answer = os.pipe()
+def read():
+    while True:
+        os.write(answer, os.read(fd, 1))
+pid = os.fork()
+if pid == 0:
+    read()
+weft.spawn(read).daemon = True
+def write():
+    for number in range(300):
+        os.write(fd, bytes([number % 256]))
+        assert os.read(answers, 1) == bytes([number % 256])
+weft.spawn(write).result(15)
+os.kill(pid, signal.SIGKILL)
+print("read", flush=True)
+os._exit(0)
+"""
+    assert run_program(program) == (0, "read\n", "")
 
 
 # --- Python's file objects, shared --------------------------------------------------------

@@ -229,21 +229,62 @@ static ssize_t hook_recvmsg(int fd, struct msghdr *msg, int flags)
     return got;
 }
 
+/* Blocks until all are there, or one with MSG_WAITFORONE.  As in the kernel the timeout is looked at when something has
+ * come, and only then. */
+static unsigned receive_messages(struct wf_io *io, struct mmsghdr *msgs, unsigned count, int flags,
+                                 int64_t deadline_ns)
+{
+    unsigned done = 0;
+
+    do {
+        int got = real_recvmmsg(io->fd, msgs + done, count - done, flags | MSG_DONTWAIT, NULL);
+        if (got < 0 && !would_block())
+            break;
+        if (got > 0) {
+            done += (unsigned)got;
+            if (done == count || (flags & MSG_WAITFORONE) || wf_now_ns() >= deadline_ns)
+                break;
+        }
+    } while (wf_io_wait(io));
+    return done;
+}
+
+static struct timespec time_left(int64_t deadline_ns)
+{
+    int64_t left = deadline_ns - wf_now_ns();
+
+    if (left < 0)
+        left = 0;
+    return (struct timespec){left / WF_NS_PER_S, left % WF_NS_PER_S};
+}
+
+static bool valid(const struct timespec *timeout)
+{
+    return timeout == NULL
+           || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < WF_NS_PER_S);
+}
+
 static int hook_recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags,
                          struct timespec *timeout)
 {
     struct wf_worker *worker = wf_hook_worker();
+    int64_t deadline_ns = WF_NEVER;
+    int error = errno;
     struct wf_io io;
+    unsigned done;
 
-    if (worker == NULL || (flags & MSG_DONTWAIT))
+    if (worker == NULL || count == 0 || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) || !valid(timeout))
         return real_recvmmsg(fd, msgs, count, flags, timeout);
+    if (timeout != NULL)
+        deadline_ns = wf_deadline(wf_timespec_ns(timeout));
     io = wf_io_begin(worker, fd, WF_IO_READ);
-    do {
-        int got = real_recvmmsg(fd, msgs, count, flags | MSG_DONTWAIT, timeout);
-        if (got >= 0 || !would_block())
-            return got;
-    } while (wf_io_wait(&io));
-    return -1;
+    done = receive_messages(&io, msgs, count, flags, deadline_ns);
+    if (done == 0)
+        return -1;
+    if (timeout != NULL)
+        *timeout = time_left(deadline_ns);
+    errno = error;
+    return (int)done;
 }
 
 /* {=== Sending: a blocking send returns when all is sent ===} */
