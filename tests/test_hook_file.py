@@ -14,7 +14,7 @@ import time
 import tty
 
 import pytest
-from support import PROMPT_SECONDS, libc, results, run_program, settle, spawn_each, together
+from support import PROMPT_SECONDS, REFUSE, libc, results, run_program, settle, spawn_each, together
 
 import weft
 
@@ -343,11 +343,13 @@ print(lines.result(10))
     assert run_program(program) == (0, "True\nTrue\n['one\\n', 'two']\n", "")
 
 
-def test_a_sibling_that_is_quicker_to_read_a_named_pipe(tmp_path):
+@pytest.mark.parametrize("theft", ["rare", "certain"])
+def test_a_sibling_that_is_quicker_to_read_a_named_pipe(tmp_path, theft):
     # The writer runs in the reader's OS thread: if that waits in the kernel, all wait for ever.
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     program = f"""
+{REFUSE}
 fd = os.open({path!r}, os.O_RDWR)
 answers, answer = os.pipe()
 def read():
@@ -356,6 +358,8 @@ def read():
 pid = os.fork()
 if pid == 0:
     read()
+if {theft!r} == "certain":
+    refuse(7, errno.ENOMEM)  # poll: no look before the read
 weft.spawn(read).daemon = True
 def write():
     for number in range(300):
