@@ -192,6 +192,7 @@ const char *wf_reason_text(enum wf_reason reason)
     case WF_PARK_OS_THREAD: return "waiting for an OS thread to end";
     case WF_PARK_OFFLOAD: return "waiting for a call on an OS thread";
     case WF_PARK_CHILD: return "waiting for a child process";
+    case WF_PARK_SIGNAL: return "waiting for a signal";
     case WF_PARK_BACKOFF: return "waiting to try again";
     }
     return "?";

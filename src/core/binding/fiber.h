@@ -62,6 +62,7 @@ enum wf_reason {
     WF_PARK_OS_THREAD,
     WF_PARK_OFFLOAD,
     WF_PARK_CHILD,
+    WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,
 };
 

@@ -4,6 +4,7 @@
 #include "errqueue.h"
 #include "greenthread.h"
 #include "hook.h"
+#include "io.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
@@ -42,6 +43,7 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
@@ -49,6 +51,7 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_waitlist_after_fork();
