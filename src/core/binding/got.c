@@ -270,6 +270,14 @@ static bool is_exempt(const struct wf_elf_object *object)
            wf_elf_contains(object, getauxval(AT_BASE)); /* ld.so */
 }
 
+/* Objects whose thread-local variables each green thread must have a set of, by the name of their file. */
+static bool keeps_thread_locals(const struct wf_elf_object *object)
+{
+    const char *slash = strrchr(object->name, '/');
+    const char *file = slash != NULL ? slash + 1 : object->name;
+    return strncmp(file, "_greenlet.", strlen("_greenlet.")) == 0;
+}
+
 /* ---- symbols ---- */
 
 static bool defines_a_real_function(const struct wf_elf_object *object)
@@ -413,6 +421,8 @@ static const struct wf_hook *hook_for(const struct wf_elf_object *object, const 
     const struct wf_hook *hook = *index_entry(name);
     if (hook == NULL || hook->class == WF_HOOK_ALL)
         return hook;
+    if (hook->class == WF_HOOK_THREAD_LOCAL)
+        return keeps_thread_locals(object) ? hook : NULL;
     bool in_python = wf_elf_contains(object, got.python);
     return in_python == (hook->class == WF_HOOK_PYTHON) ? hook : NULL;
 }

@@ -16,6 +16,7 @@
 static const struct wf_hook_family *const families[] = {
     &wf_hooks_socket, &wf_hooks_file,    &wf_hooks_poll,    &wf_hooks_time,   &wf_hooks_semaphore,
     &wf_hooks_thread, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal,
+    &wf_hooks_thread_local,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 96

@@ -24,7 +24,7 @@ struct wf_hook_family {
 };
 
 extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_poll, wf_hooks_time,
-    wf_hooks_semaphore, wf_hooks_thread, wf_hooks_process, wf_hooks_resolve, wf_hooks_signal;
+    wf_hooks_semaphore, wf_hooks_thread, wf_hooks_thread_local, wf_hooks_process, wf_hooks_resolve, wf_hooks_signal;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
