@@ -202,6 +202,12 @@ def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Threa
     `threading`'s table of threads.
     """
 
+def _rescan() -> None:
+    """Hook what has been loaded since the hooks were set, if they are.
+
+    Raises RuntimeError if one of the objects cannot be used with weft.
+    """
+
 def _count_threads() -> None:
     """Count the OS threads the interpreter makes from now on; makes nothing green."""
 

@@ -24,6 +24,7 @@
  *   D4  No slot of our own object, of libc or of ld.so is touched: the hooks, and libc's inner
  *       workings (which may hold libc's locks), must reach the real functions.
  *   D5  An object unloaded and loaded again at the same place is taken for the same one.
+ *   D6  Objects that must keep thread-local variables apart are known by the name of their file.
  *
  * Out of reach: calls within libc, namespaces made by dlmopen, system call instructions, and
  * addresses copied before install (found with dlsym, or held in a register by a loop that
@@ -56,6 +57,7 @@ struct caught_object {
     uintptr_t base;
     unsigned name;       /* hashed; the string goes when the object goes */
     bool loaded;         /* met in the latest walk */
+    bool unkept;         /* it keeps thread-local variables in a way that no hook sees */
     struct caught_slot *slots;
     size_t count, room;
 };
@@ -69,6 +71,7 @@ static struct {
     size_t count, room;
     size_t symbols;               /* entries rewritten */
     unsigned long long adds, subs; /* ld.so's counts when the latest walk began */
+    bool patient;                  /* the walk that is under way */
     struct {
         uintptr_t address;        /* 0 when none */
         int protection;           /* what it goes back to */
@@ -254,6 +257,7 @@ static bool visit_all(visitor *visit, enum patience patience)
     do {
         struct walk walk = {.visit = visit};
         dl_iterate_phdr(measure, &walk);
+        got.patient = patience == PATIENT;
         if (patience == PATIENT)
             dlsym(RTLD_DEFAULT, "dlsym");
         outcome = dl_iterate_phdr(visit_object, &walk);
@@ -270,11 +274,11 @@ static bool is_exempt(const struct wf_elf_object *object)
            wf_elf_contains(object, getauxval(AT_BASE)); /* ld.so */
 }
 
-/* Objects whose thread-local variables each green thread must have a set of, by the name of their file. */
-static bool keeps_thread_locals(const struct wf_elf_object *object)
+/* Decision D6.  greenlet remembers on whose C stack it is. */
+static bool is_greenlet(const char *path)
 {
-    const char *slash = strrchr(object->name, '/');
-    const char *file = slash != NULL ? slash + 1 : object->name;
+    const char *slash = strrchr(path, '/');
+    const char *file = slash != NULL ? slash + 1 : path;
     return strncmp(file, "_greenlet.", strlen("_greenlet.")) == 0;
 }
 
@@ -422,18 +426,18 @@ static const struct wf_hook *hook_for(const struct wf_elf_object *object, const 
     if (hook == NULL || hook->class == WF_HOOK_ALL)
         return hook;
     if (hook->class == WF_HOOK_THREAD_LOCAL)
-        return keeps_thread_locals(object) ? hook : NULL;
+        return is_greenlet(object->name) ? hook : NULL;
     bool in_python = wf_elf_contains(object, got.python);
     return in_python == (hook->class == WF_HOOK_PYTHON) ? hook : NULL;
 }
 
-/* Decision D3, for the rescan, which is impatient.  A slot in a page that ends up read-only was
+/* Decision D3, for the impatient rescan.  A slot in a page that ends up read-only was
  * bound when its object was loaded, or is just being bound; only a slot that stays writable
  * may still be waiting for its first call. */
 static bool is_left_to_ld_so(const struct wf_elf_object *object, const uintptr_t *slot)
 {
     return wf_elf_is_offset(object, load(slot)) ||
-           (got.installed && (wf_elf_protection(object, (uintptr_t)slot) & PROT_WRITE) == 0);
+           (!got.patient && (wf_elf_protection(object, (uintptr_t)slot) & PROT_WRITE) == 0);
 }
 
 /* Recorded first, stored after: whatever fails, uninstall knows of every slot that is ours. */
@@ -458,9 +462,18 @@ static bool catch_slot(const struct wf_elf_object *object, struct caught_object 
     return true;
 }
 
+static bool has_thread_locals(const struct wf_elf_object *object)
+{
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_TLS)
+            return true;
+    return false;
+}
+
 static bool catch_slots(const struct wf_elf_object *object)
 {
     struct wf_elf_import import = {0};
+    bool kept = !is_greenlet(object->name) || !has_thread_locals(object);
     if (is_exempt(object))
         return true;
     struct caught_object *record = find_or_add_object(object);
@@ -471,7 +484,9 @@ static bool catch_slots(const struct wf_elf_object *object)
         const struct wf_hook *hook = hook_for(object, import.name);
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
+        kept = kept || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
     }
+    record->unkept = !kept;
     return true;
 }
 
@@ -519,19 +534,35 @@ static int is_news(struct dl_phdr_info *info, size_t size, void *context)
     return 1; /* every object tells the same */
 }
 
+static void rescan(enum patience patience)
+{
+    for (size_t i = 0; i < got.count; i++)
+        got.objects[i].loaded = false;
+    if (visit_all(catch_slots, patience))
+        forget_objects(false);
+    else
+        got.adds = 0; /* so that the next call tries again */
+}
+
 void wf_got_rescan(void)
 {
     bool news = false;
     if (got.installed)
         dl_iterate_phdr(is_news, &news);
-    if (!news)
-        return;
-    for (size_t i = 0; i < got.count; i++)
-        got.objects[i].loaded = false;
-    if (visit_all(catch_slots, IMPATIENT))
-        forget_objects(false);
-    else
-        got.adds = 0; /* so that the next call tries again */
+    if (news)
+        rescan(IMPATIENT);
+}
+
+void wf_got_rescan_fully(void)
+{
+    if (got.installed)
+        rescan(PATIENT);
+}
+
+bool wf_got_keeps_thread_locals(const void *address)
+{
+    Dl_info info;
+    return dladdr(address, &info) != 0 && is_greenlet(info.dli_fname);
 }
 
 void wf_got_uninstall(void)
@@ -550,6 +581,7 @@ struct wf_got_report wf_got_report(void)
     for (size_t i = 0; i < got.count; i++) {
         report.slots += got.objects[i].count;
         report.objects += got.objects[i].count > 0;
+        report.unkept += got.objects[i].unkept;
     }
     return report;
 }

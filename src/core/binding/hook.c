@@ -48,6 +48,17 @@ static void collect_table(void)
         python_base = info.dli_fbase;
 }
 
+/* Two green threads of one OS thread would use each other's C stacks (docs/design/0013). */
+static int refuse_unkept(void)
+{
+    if (wf_got_report().unkept == 0)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this build of greenlet cannot be used with weft: it keeps its state per OS thread "
+                    "in a way that weft does not see (\"weft doctor\" names the packages that use it)");
+    return -1;
+}
+
 int wf_hook_ensure(void)
 {
     const char *error;
@@ -58,6 +69,10 @@ int wf_hook_ensure(void)
     collect_table();
     if (wf_got_install(table, table_len, (void *)PyEval_SaveThread, &error) < 0) {
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
+        return -1;
+    }
+    if (refuse_unkept() < 0) {
+        wf_got_uninstall();
         return -1;
     }
     installed = true;
@@ -132,6 +147,21 @@ static PyObject *is_installed(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     return PyBool_FromLong(installed && wf_thread_get_mode() == WF_THREADS_GREEN);
+}
+
+PyDoc_STRVAR(rescan_doc,
+"_rescan()\n--\n\n"
+"Hook what has been loaded since the hooks were set, if they are.\n\n"
+"RuntimeError if one of the objects cannot be used with weft.  Does not park.");
+
+static PyObject *rescan(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    wf_got_rescan_fully();
+    if (refuse_unkept() < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(count_threads_doc,
@@ -247,6 +277,7 @@ static PyMethodDef functions[] = {
     {"uninstall", uninstall, METH_NOARGS, uninstall_doc},
     {"installed", is_installed, METH_NOARGS, installed_doc},
     {"statistics", statistics, METH_NOARGS, statistics_doc},
+    {"_rescan", rescan, METH_NOARGS, rescan_doc},
     {"_count_threads", count_threads, METH_NOARGS, count_threads_doc},
     {"_thread_counts", thread_counts, METH_NOARGS, thread_counts_doc},
     {NULL, NULL, 0, NULL},
