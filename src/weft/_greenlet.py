@@ -1,13 +1,14 @@
-"""Greenlets inside green threads: sees to it that greenlet is hooked before anybody uses it.
+"""Refuses a build of greenlet that cannot be used in green threads, when it is imported.
 
 greenlet remembers, in a thread-local variable of its C code, on whose C stack it is.  weft gives
-each green thread a set of those variables, by hooks in greenlet's own object; to greenlet every
-green thread is then a thread, as it is to Python, and SQLAlchemy's asyncio layer, Playwright and
-gevent work in any of them.
+each green thread such variables of its own, by a hook in greenlet's object (the policy
+"own-thread-locals"); to greenlet every green thread is then a thread, as it is to Python, and
+SQLAlchemy's asyncio layer, Playwright and gevent work in any of them.
 
-The hooks are set in what is loaded when the first green thread is spawned.  If greenlet is
-imported later, the finder below sets them between its loading and its first use.  A build of greenlet that the
-hooks do not reach is refused with an ImportError: the alternative is a crash.
+A build that the hook does not reach (a compiler may be told to find such variables another way)
+would crash the second green thread to use it.  If it was imported before the first spawn, that
+spawn, or `weft.install`, raises RuntimeError.  If it is imported later, the finder below makes the
+import fail: whoever can do without greenlet then does.
 
 docs/design/0013-greenlet.md has what was tried.
 """
@@ -24,12 +25,12 @@ EXTENSION = "greenlet._greenlet"
 
 
 class _Loader(ExtensionFileLoader):
-    """Loads greenlet's C code, and has it hooked."""
+    """Loads greenlet's C code, and then looks whether the hook is in it."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = super().create_module(spec)
         try:
-            _core._rescan()
+            _core._refuse_unkept()
         except RuntimeError as refusal:
             raise ImportError(str(refusal), name=self.name, path=self.path) from None
         return module

@@ -16,7 +16,7 @@
 static const struct wf_hook_family *const families[] = {
     &wf_hooks_socket, &wf_hooks_file,    &wf_hooks_poll,    &wf_hooks_time,   &wf_hooks_semaphore,
     &wf_hooks_thread, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal,
-    &wf_hooks_thread_local,
+    &wf_hooks_thread_local, &wf_hooks_lookup,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 96
@@ -48,15 +48,24 @@ static void collect_table(void)
         python_base = info.dli_fbase;
 }
 
-/* Two green threads of one OS thread would use each other's C stacks (docs/design/0013). */
-static int refuse_unkept(void)
+/* With greenlet, say, two green threads of one OS thread would use each other's C stacks (docs/design/0013). */
+int wf_hook_refuse_unkept(void)
 {
-    if (wf_got_report().unkept == 0)
+    const char *unkept = wf_got_report().unkept;
+
+    if (unkept == NULL)
         return 0;
-    PyErr_SetString(PyExc_RuntimeError,
-                    "this build of greenlet cannot be used with weft: it keeps its state per OS thread "
-                    "in a way that weft does not see (\"weft doctor\" names the packages that use it)");
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s cannot be used with weft: each green thread must have its own of the library's "
+                 "thread-local variables, and this build hides them (\"weft doctor\" says more)",
+                 unkept);
     return -1;
+}
+
+const struct wf_hook *wf_hook_table(size_t *count)
+{
+    *count = table_len;
+    return table;
 }
 
 int wf_hook_ensure(void)
@@ -71,7 +80,7 @@ int wf_hook_ensure(void)
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
         return -1;
     }
-    if (refuse_unkept() < 0) {
+    if (wf_hook_refuse_unkept() < 0) {
         wf_got_uninstall();
         return -1;
     }
@@ -147,21 +156,6 @@ static PyObject *is_installed(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     return PyBool_FromLong(installed && wf_thread_get_mode() == WF_THREADS_GREEN);
-}
-
-PyDoc_STRVAR(rescan_doc,
-"_rescan()\n--\n\n"
-"Hook what has been loaded since the hooks were set, if they are.\n\n"
-"RuntimeError if one of the objects cannot be used with weft.  Does not park.");
-
-static PyObject *rescan(PyObject *module, PyObject *ignored)
-{
-    (void)module;
-    (void)ignored;
-    wf_got_rescan_fully();
-    if (refuse_unkept() < 0)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(count_threads_doc,
@@ -277,7 +271,6 @@ static PyMethodDef functions[] = {
     {"uninstall", uninstall, METH_NOARGS, uninstall_doc},
     {"installed", is_installed, METH_NOARGS, installed_doc},
     {"statistics", statistics, METH_NOARGS, statistics_doc},
-    {"_rescan", rescan, METH_NOARGS, rescan_doc},
     {"_count_threads", count_threads, METH_NOARGS, count_threads_doc},
     {"_thread_counts", thread_counts, METH_NOARGS, thread_counts_doc},
     {NULL, NULL, 0, NULL},
@@ -287,7 +280,8 @@ int wf_hook_init(PyObject *module)
 {
     collect_table();
     statistics_type = PyStructSequence_NewType(&statistics_desc);
-    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0)
+    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0
+        || wf_hooked_init(module) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Statistics", (PyObject *)statistics_type);
 }

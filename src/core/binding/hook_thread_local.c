@@ -1,4 +1,4 @@
-/* hook_thread_local.c - how code asks for its thread-local variables, in the objects chosen in got.c.
+/* hook_thread_local.c - how code finds its thread-local variables, in objects with the policy OWN_THREAD_LOCALS.
  *
  * A library that is loaded at run time reaches its variables through __tls_get_addr.  The answer
  * may be kept for as long as the code runs in one thread; ours holds for the green thread's life.
@@ -35,16 +35,12 @@ __attribute__((force_align_arg_pointer)) static void *hook___tls_get_addr(struct
     return wf_thread_local_address(fiber, variable->module, variable->offset);
 }
 
-/* Called when a variable is made.  If its object was loaded while nobody looked, this is the last moment before it goes
- * wrong: `object` is still the OS thread's, but the next variable is the green thread's. */
 static int hook___cxa_thread_atexit_impl(void (*destructor)(void *), void *object, void *dso)
 {
     struct wf_fiber *fiber = green_thread();
 
     if (fiber != NULL && wf_thread_local_at_end(fiber, destructor, object))
         return 0;
-    if (wf_got_keeps_thread_locals(dso))
-        wf_got_rescan_fully();
     return real___cxa_thread_atexit_impl(destructor, object, dso);
 }
 

@@ -31,6 +31,7 @@ static PyMethodDef functions[] = {
  * which the code nests them. */
 static void before_fork(void)
 {
+    wf_got_before_fork();
     wf_offload_before_fork();
     wf_sched_before_fork();
 }
@@ -39,6 +40,7 @@ static void after_fork_parent(void)
 {
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
+    wf_got_after_fork();
 }
 
 static void after_fork_child(void)
@@ -46,6 +48,7 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_semaphore_after_fork();
+    wf_got_after_fork();
 }
 
 static int exec_module(PyObject *module)
