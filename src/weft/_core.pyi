@@ -142,6 +142,24 @@ class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, i
     def hooked_objects(self) -> int:
         """Loaded objects (the interpreter, extension modules, libraries) with such a slot."""
 
+@final
+class _Limits(structseq[Any], tuple[int, int, int, bool]):
+    @property
+    def large_stack_size(self) -> int:
+        """Bytes of C stack of the first green threads of an OS thread."""
+
+    @property
+    def large_stacks(self) -> int:
+        """How many get that much."""
+
+    @property
+    def small_stack_size(self) -> int:
+        """Bytes of C stack of the others."""
+
+    @property
+    def cheap_guards(self) -> bool:
+        """Are guards made without splitting mappings?"""
+
 def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
     """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
 
@@ -247,6 +265,9 @@ def _hooked_symbols() -> list[tuple[str, Literal["all", "python", "library"], bo
     """Every function weft has a hook for: its name, in which objects it is hooked (all of them, the
     interpreter's, or all but that), and whether this libc has it.
     """
+
+def _limits() -> _Limits:
+    """What green threads get here."""
 
 def _finalize() -> None:
     """Stop switching for good: who is parked stays parked, and blocking calls block."""
