@@ -57,7 +57,7 @@ int wf_hook_refuse_unkept(void)
         return 0;
     PyErr_Format(PyExc_RuntimeError,
                  "%s cannot be used with weft: each green thread must have its own of the library's "
-                 "thread-local variables, and this build hides them (\"weft doctor\" says more)",
+                 "thread-local variables, and this build hides them; install another build of it",
                  unkept);
     return -1;
 }
