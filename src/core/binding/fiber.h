@@ -40,6 +40,7 @@ struct wf_worker;
 struct wf_green;
 struct wf_vessel;
 struct wf_errqueues;
+struct wf_thread_locals;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
@@ -91,6 +92,7 @@ struct wf_fiber {
         struct wf_fiber *next_free; /* FREE */
     };
     struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
+    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
     struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;

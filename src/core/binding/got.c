@@ -50,6 +50,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -75,6 +76,7 @@ static struct {
     } open_page;                             /* the page that is writable for our sake */
     struct wf_elf_object executable;         /* ld.so's first, and never unloaded */
     char executable_path[PATH_MAX];          /* ld.so has no name for it */
+    char unkept[NAME_MAX + 1];               /* as wf_got_report tells; empty: none */
     const char *failure;                     /* what stopped the walk */
 } got = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -287,6 +289,7 @@ static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex
             return false;
         wf_record_begin();
         got.unloaded = walk.subs != got.subs;
+        got.unkept[0] = '\0';
         outcome = walk.adds < got.adds ? DISTURBED : visit(walk, first); /* a later one was faster */
         if (outcome == GO_ON)
             outcome = visit(walk, second);
@@ -401,6 +404,8 @@ static uintptr_t without_hook(const struct wf_elf_object *object, const struct w
 static uintptr_t wanted(const struct wf_elf_object *object, const struct wf_hook *hook,
                         enum wf_policy policy, uintptr_t before)
 {
+    if (hook->class == WF_HOOK_THREAD_LOCAL)
+        return policy == WF_POLICY_OWN_THREAD_LOCALS ? hook_address(hook) : before;
     switch (policy) {
     case WF_POLICY_RELEASE_ONLY: return thunk_address(hook);
     case WF_POLICY_EXCLUDE:      return without_hook(object, hook, before);
@@ -449,9 +454,26 @@ static bool catch_slot(const struct wf_elf_object *object, struct wf_caught_obje
     return true;
 }
 
+static bool has_thread_locals(const struct wf_elf_object *object)
+{
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_TLS)
+            return true;
+    return false;
+}
+
+/* The object finds its thread-local variables without asking anybody: by an offset from the thread pointer, or by a
+ * descriptor (-mtls-dialect=gnu2). */
+static void note_unkept(const struct wf_elf_object *object)
+{
+    const char *slash = strrchr(object->name, '/');
+    snprintf(got.unkept, sizeof got.unkept, "%s", slash != NULL ? slash + 1 : object->name);
+}
+
 static bool catch_slots(const struct wf_elf_object *object)
 {
     struct wf_elf_import import = {0};
+    bool asks = false;
     if (exemption(object) != NULL)
         return true;
     struct wf_caught_object *record = wf_record_find_or_add(object);
@@ -466,7 +488,11 @@ static bool catch_slots(const struct wf_elf_object *object)
         const struct wf_hook *hook = hook_for(object, import.name);
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
+        asks = asks || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
     }
+    record->unkept = record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object);
+    if (record->unkept)
+        note_unkept(object);
     record->complete = true;
     return true;
 }
@@ -479,6 +505,8 @@ static bool catch_new_slots(const struct wf_elf_object *object)
     if (record == NULL || !record->complete || got.unloaded)
         return catch_slots(object);
     record->loaded = true;
+    if (record->unkept)
+        note_unkept(object);
     return true;
 }
 
@@ -563,6 +591,7 @@ struct wf_got_report wf_got_report(void)
     struct wf_got_report report = {0};
     pthread_mutex_lock(&got.lock);
     report.symbols = got.symbols;
+    report.unkept = got.unkept[0] != '\0' ? got.unkept : NULL;
     wf_record_each(count_object, &report);
     pthread_mutex_unlock(&got.lock);
     return report;

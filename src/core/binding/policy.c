@@ -17,7 +17,8 @@ struct rule {
 
 /* Rules are never freed, so there are as many as different patterns. */
 static struct rule grpc = {NULL, "cygrpc*", WF_POLICY_EXCLUDE};
-static struct rule *newest = &grpc;
+static struct rule greenlet = {&grpc, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
+static struct rule *newest = &greenlet;
 
 static bool matches(const char *pattern, const char *name)
 {
@@ -85,6 +86,7 @@ static const char *const texts[] = {
     [WF_POLICY_PARK] = "park",
     [WF_POLICY_RELEASE_ONLY] = "release-only",
     [WF_POLICY_EXCLUDE] = "exclude",
+    [WF_POLICY_OWN_THREAD_LOCALS] = "own-thread-locals",
 };
 
 const char *wf_policy_text(enum wf_policy policy)
