@@ -30,11 +30,13 @@ import environment
 from case import MODES, Case, all_cases
 from debian import UnavailableError
 from environment import say
-from servers import SERVERS
+from servers import SERVERS as PROGRAMS
+from web_servers import WEB_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+SERVERS = PROGRAMS | WEB_SERVERS
 CHILD = Path(__file__).with_name("child.py")
 RUN_SECONDS = 120  # no case takes a quarter of this; one that does is stuck
 
