@@ -24,7 +24,7 @@ it cannot run here, or an empty string.
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,10 +85,5 @@ def all_cases() -> list[Case]:
 
 
 def load(case: Case) -> ModuleType:
-    """Import the case, and with it the library."""
-    spec = importlib.util.spec_from_file_location(case.key, case.path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import the case, and with it the library; by a name that other processes can import, too."""
+    return importlib.import_module(f"{CASES.name}.{case.key}")

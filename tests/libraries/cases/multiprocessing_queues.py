@@ -5,6 +5,7 @@ import time
 
 NAME = "multiprocessing queues"
 JOBS = 6
+THREADS_GREEN = True  # a queue has a thread that feeds it
 QUICK = 4
 SPEEDUP = 1.2  # most of the time is that of new interpreters, on as many processors as there are
 
