@@ -7,6 +7,7 @@ before the library it imports is there:
     NAME            what the table calls it
     PACKAGES        what pip installs for it
     DEBIAN          Debian packages that building or running it needs (put into a folder of ours)
+    PIP_ENVIRONMENT variables for pip; {root} and {libraries} stand for where those packages are
     SERVERS         names from servers.py; each leaves its address in the environment
     FRESH_SERVERS   True: servers of its own for every run, since the case breaks them
     JOBS, QUICK     how many jobs, and how many with --quick
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Case:
     name: str
     packages: tuple[str, ...] = ()
     debian: tuple[str, ...] = ()
+    pip_environment: dict[str, str] = field(default_factory=dict)
     servers: tuple[str, ...] = ()
     fresh_servers: bool = False
     jobs: int = 50
@@ -75,7 +77,7 @@ def literals(path: Path) -> Iterator[tuple[str, object]]:
 
 
 def read_case(path: Path) -> Case:
-    known = {field.name for field in fields(Case)} - {"path"}
+    known = {each.name for each in fields(Case)} - {"path"}
     said = {name.lower(): value for name, value in literals(path)}
     return Case(path, **{name: said[name] for name in known & said.keys()})  # type: ignore[arg-type]
 

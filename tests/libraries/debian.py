@@ -12,7 +12,6 @@ import os
 import shlex
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "debian"
@@ -48,33 +47,29 @@ def output_of(*command: str, folder: Path | None = None) -> str:
 
 def missing_for(package: str) -> list[str]:
     """The package, if it is not installed, and what it needs that is not."""
-    listed = output_of(
-        *("apt-get", "install", "--print-uris", "--yes", "--no-install-recommends", package),
-        *("-o", "Debug::NoLocking=1"),
-    )
-    uris = [line for line in listed.splitlines() if line.startswith("'")]
-    return [shlex.split(line)[1].split("_")[0] for line in uris]  # NAME_VERSION_ARCH.deb
+    plan = output_of("apt-get", "install", "--simulate", "--no-install-recommends", package)
+    steps = [line.split() for line in plan.splitlines()]
+    return [step[1] for step in steps if step and step[0] == "Inst"]
 
 
 def fetch(package: str) -> None:
-    """Unpack one package into ROOT, unless that was done before."""
-    stamp = BUILD / f"{package}.unpacked"
-    if stamp.exists():
-        return
+    """Unpack one package into ROOT."""
     ROOT.mkdir(parents=True, exist_ok=True)
-    # apt drops its rights to read; the folder must be open to its own user.
     output_of("apt-get", "download", package, "-o", "APT::Sandbox::User=root", folder=BUILD)
     archive = next(BUILD.glob(f"{package}_*.deb"))
     output_of("dpkg", "-x", str(archive), str(ROOT))
     archive.unlink()
-    stamp.touch()
 
 
-@cache
 def provide(package: str) -> None:
-    """See that `package` is installed, or unpacked in ROOT."""
+    """See that `package` and what it needs are installed, or unpacked in ROOT."""
+    stamp = BUILD / f"{package}.complete"
+    if stamp.exists():
+        return
     for each in missing_for(package):
         fetch(each)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
 
 
 def find(program: str, package: str) -> Path:

@@ -84,23 +84,24 @@ def pip(python: str | Path, *arguments: str, extra: dict[str, str] | None = None
 def provide(cases: Iterable[Case]) -> dict[str, str]:
     """Install what the cases name; the reasons, by case, where that cannot be done."""
     missing = {}
-    done: set[tuple[str, ...]] = set()
     for case in cases:
         try:
-            for package in case.debian:
-                debian.provide(package)
-            if case.packages and case.packages not in done:
-                install(case.packages)
-                done.add(case.packages)
+            install(case)
         except (RuntimeError, debian.UnavailableError) as error:
-            missing[case.key] = f"{', '.join(case.packages)} does not install: {last_line(error)}"
+            missing[case.key] = f"no {' '.join(case.packages)}: {str(error).splitlines()[-1]}"
     return missing
 
 
-def install(packages: Iterable[str]) -> None:
-    say(f"installing {' '.join(packages)} ...")
-    pip(sys.executable, "install", *packages)
-
-
-def last_line(error: Exception) -> str:
-    return str(error).splitlines()[-1]
+def install(case: Case) -> None:
+    """Unless that was done before: what is installed stays, so that numbers can be compared."""
+    names = " ".join(case.packages)
+    stamp = Path(sys.prefix) / f".installed-{names}".replace("/", "_")
+    for package in case.debian:
+        debian.provide(package)
+    if not names or stamp.exists():
+        return
+    say(f"installing {names} ...")
+    places = {"root": debian.ROOT, "libraries": debian.LIBRARIES}
+    extra = {name: value.format(**places) for name, value in case.pip_environment.items()}
+    pip(sys.executable, "install", *case.packages, extra=extra)
+    stamp.touch()

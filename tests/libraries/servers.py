@@ -171,6 +171,49 @@ def succeeds(*command: str | Path) -> bool:
     return done.returncode == 0
 
 
+# --- MariaDB --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def mariadb() -> Iterator[Environment]:
+    mariadbd = debian.find("mariadbd", "mariadb-server-core")
+    messages = mariadbd.parents[1] / "share" / "mysql"
+    with scratch("my") as folder:
+        data, port = folder / "data", free_port()
+        prepare("mkdir", data, data / "weft", folder=folder)
+        # Without grant tables it takes an empty folder as it is, and any user.
+        command = [
+            *(mariadbd, "--no-defaults", "--skip-grant-tables", f"--datadir={data}"),
+            *(f"--socket={folder}/socket", f"--port={port}", "--bind-address=127.0.0.1"),
+            *(f"--lc-messages-dir={messages}", f"--character-sets-dir={messages}/charsets"),
+            *("--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M"),
+            *("--innodb-use-native-aio=0", "--max-connections=300"),
+        ]
+        with running(*command, folder=folder, answers=port_answers(port)):
+            yield {"MARIADB_SOCKET": f"{folder}/socket", "MARIADB_PORT": str(port)}
+
+
+# --- Redis ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def redis() -> Iterator[Environment]:
+    server = debian.find("redis-server", "redis-server")
+    with scratch("redis") as folder:
+        port = free_port()
+        command = [
+            *(server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder),
+            *("--unixsocket", folder / "socket", "--save", "", "--appendonly", "no"),
+        ]
+        with running(*command, folder=folder, answers=port_answers(port)):
+            yield {"REDIS_SOCKET": f"{folder}/socket", "REDIS_PORT": str(port)}
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+
 SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Environment]]] = {
+    "mariadb": mariadb,
     "postgresql": postgresql,
+    "redis": redis,
 }
