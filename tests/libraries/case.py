@@ -18,8 +18,8 @@ before the library it imports is there:
     FOREIGN_THREADS OS threads that the library makes for itself
     SOAK            False: not to be mixed with others in one process
 
-It may define `setup()`, called once before the clock starts, and `unavailable()`, which returns why
-it cannot run here, or an empty string.
+It may define `setup()`, called before the clock starts; `teardown()`, which closes what setup and
+the jobs left open; and `unavailable()`, which says why it cannot run here, or returns "".
 """
 
 from __future__ import annotations

@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING
 
 import debian
 from debian import UnavailableError
+from web_servers import WEB_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Environment = dict[str, str]
+Command = list[str | Path]
 
 UNPRIVILEGED = "nobody"
 START_SECONDS = 60
@@ -147,11 +149,11 @@ def postgresql() -> Iterator[Environment]:
             *(initdb, "-D", data, "-U", "weft", "--auth", "trust", "--no-sync", "-E", "UTF8"),
             folder=folder,
         )
-        ready = [initdb.with_name("pg_isready"), "-q", "-h", folder, "-p", str(port)]
-        command = [
+        ready: Command = [initdb.with_name("pg_isready"), "-q", "-h", folder, "-p", str(port)]
+        command: Command = [
             *(initdb.with_name("postgres"), "-D", data, "-p", str(port), "-k", folder),
-            *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"),
-            *("-c", "fsync=off", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap"),
+            *("--listen_addresses=127.0.0.1", "--max_connections=300", "--shared_buffers=32MB"),
+            *("--fsync=off", "--dynamic_shared_memory_type=mmap"),
         ]
         # Its backends leave the process group, and only it can end them: SIGQUIT, "at once".
         with running(
@@ -182,7 +184,7 @@ def mariadb() -> Iterator[Environment]:
         data, port = folder / "data", free_port()
         prepare("mkdir", data, data / "weft", folder=folder)
         # Without grant tables it takes an empty folder as it is, and any user.
-        command = [
+        command: Command = [
             *(mariadbd, "--no-defaults", "--skip-grant-tables", f"--datadir={data}"),
             *(f"--socket={folder}/socket", f"--port={port}", "--bind-address=127.0.0.1"),
             *(f"--lc-messages-dir={messages}", f"--character-sets-dir={messages}/charsets"),
@@ -201,7 +203,7 @@ def redis() -> Iterator[Environment]:
     server = debian.find("redis-server", "redis-server")
     with scratch("redis") as folder:
         port = free_port()
-        command = [
+        command: Command = [
             *(server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder),
             *("--unixsocket", folder / "socket", "--save", "", "--appendonly", "no"),
         ]
@@ -216,4 +218,5 @@ SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Environment]]]
     "mariadb": mariadb,
     "postgresql": postgresql,
     "redis": redis,
+    **WEB_SERVERS,
 }

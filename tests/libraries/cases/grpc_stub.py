@@ -11,6 +11,7 @@ SERVERS = ("grpc",)
 JOBS = 20
 SPEEDUP = 0  # left out of what weft hooks: one call after the other
 FOREIGN_THREADS = 30  # gRPC makes them for itself
+SOAK = False  # one call at a time would hold up all the others
 
 channel = grpc.insecure_channel(os.environ["GRPC_ADDRESS"])
 get = channel.unary_unary("/Pages/Get")

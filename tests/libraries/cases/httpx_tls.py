@@ -11,10 +11,18 @@ PACKAGES = ("httpx",)
 SERVERS = ("https",)
 
 context = ssl.create_default_context(cafile=os.environ["HTTPS_CA"])
-client = httpx.Client(verify=context, timeout=30)
+
+
+def setup() -> None:
+    global client
+    client = httpx.Client(verify=context, timeout=30)
 
 
 def job(i: int) -> None:
     answer = client.get(f"{os.environ['HTTPS_URL']}/{i}")
     assert answer.status_code == 200
     check_page(f"/{i}", answer.content)
+
+
+def teardown() -> None:
+    client.close()

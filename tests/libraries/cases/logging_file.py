@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 NAME = "logging to one file"
+SOAK = False  # the file would grow, and every job reads it
 
 LINES = 20
 

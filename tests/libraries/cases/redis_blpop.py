@@ -20,7 +20,10 @@ client: redis.Redis
 def setup() -> None:
     global client
     client = redis.Redis(port=int(os.environ["REDIS_PORT"]))
-    client.flushall()
+
+
+def teardown() -> None:
+    client.close()
 
 
 def mail_to(i: int) -> str:

@@ -1,4 +1,4 @@
-"""redis-py with its parser in Python: it waits for an answer that is late, then for a long one."""
+"""redis-py with its parser in Python: it waits for a late answer, then for a long one."""
 
 import os
 
@@ -15,6 +15,10 @@ pool: redis.ConnectionPool
 def setup() -> None:
     global pool
     pool = redis.ConnectionPool(port=int(os.environ["REDIS_PORT"]), parser_class=_RESP2Parser)
+
+
+def teardown() -> None:
+    pool.disconnect()
 
 
 def job(i: int) -> None:

@@ -25,6 +25,10 @@ def setup() -> None:
     )
 
 
+def teardown() -> None:
+    engine.dispose()
+
+
 def job(i: int) -> None:
     query = sqlalchemy.text("SELECT pg_sleep(0.2), CAST(:i AS int), repeat('x', 1000 + :i)")
     with engine.connect() as connection:

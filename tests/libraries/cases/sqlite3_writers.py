@@ -24,10 +24,9 @@ def connect() -> closing[sqlite3.Connection]:
 
 
 def setup() -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE counter (value int)")
+    with connect() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS counter (value int)")
         connection.execute("INSERT INTO counter VALUES (0)")
-        connection.commit()
 
 
 def job(i: int) -> None:

@@ -18,3 +18,7 @@ def job(i: int) -> None:
     answer = pool.request("GET", f"{os.environ['HTTPS_URL']}/{i}", timeout=30, retries=False)
     assert answer.status == 200
     check_page(f"/{i}", answer.data)
+
+
+def teardown() -> None:
+    pool.clear()
