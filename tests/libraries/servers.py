@@ -149,7 +149,10 @@ def postgresql() -> Iterator[Environment]:
             *(initdb, "-D", data, "-U", "weft", "--auth", "trust", "--no-sync", "-E", "UTF8"),
             folder=folder,
         )
-        ready: Command = [initdb.with_name("pg_isready"), "-q", "-h", folder, "-p", str(port)]
+        ready: Command = [
+            *(initdb.with_name("pg_isready"), "-q", "-h", folder, "-p", str(port)),
+            *("-U", "weft", "-d", "postgres"),
+        ]
         command: Command = [
             *(initdb.with_name("postgres"), "-D", data, "-p", str(port), "-k", folder),
             *("--listen_addresses=127.0.0.1", "--max_connections=300", "--shared_buffers=32MB"),
