@@ -60,11 +60,11 @@ def print_details(results: list[Result]) -> None:
 
 
 def print_web_table(results: list[WebResult]) -> None:
-    table = Table(title="Unmodified web servers under `weft run`", title_justify="left")
-    table.add_column("server")
+    table = Table(title="Requests to unmodified web servers", title_justify="left")
+    table.add_column("server x connections", no_wrap=True)
     for mode in ("green", "threads"):
-        for heading in (f"{mode}: requests/s", "ms cpu each", "OS threads"):
-            table.add_column(heading, justify="right")
+        for heading in (f"{mode}/s", "ms cpu", "OS threads"):
+            table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
     for result in results:
         table.add_row(*web_cells(result))
@@ -72,7 +72,7 @@ def print_web_table(results: list[WebResult]) -> None:
 
 
 def web_cells(result: WebResult) -> list[str]:
-    row = [result.case.name]
+    row = [f"{result.case.name} x {result.case.connections}"]
     if result.skipped:
         return [*row, *[""] * 6, f"skipped: {result.skipped}"]
     for mode in ("green", "threads"):

@@ -1,6 +1,6 @@
 """Web servers under load: the same command under `weft run` and under plain Python, in turn.
 
-wrk keeps CONNECTIONS connections busy and counts; at the same time clients of ours check every byte
+wrk keeps all connections busy and counts; at the same time clients of ours check every byte
 of what they get.  What is measured is the server: requests per second, its processors' time for
 one, and the OS threads of each of its processes.  weft passes with a server if
 
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,6 @@ from environment import say
 from page import page
 from servers import STOP_SECONDS, free_port, port_answers, wait_for
 from web_app import DELAY_SECONDS
-from web_case import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,8 +46,10 @@ COMMANDS = {"green": (*PYTHON, "-m", "weft", "run"), "threads": PYTHON}
 
 ROUNDS = 3
 LOAD_SECONDS = 2
+LOOK_SECONDS = 0.1  # from one count of OS threads to the next
 CHECKING_CLIENTS = 4
-CONCURRENT = 5  # of 50; the rest is for a machine that is busy
+LOG_LINES = 20  # of the server's, where something is wrong
+CONCURRENT = 5  # of 50 and more; the rest is for a machine that is busy
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -99,12 +101,15 @@ class WebResult:
 
 
 @contextmanager
-def serving(command: tuple[str, ...], load: Load) -> Iterator[tuple[int, int]]:
+def serving(case: WebCase, mode: str, load: Load) -> Iterator[tuple[int, int]]:
     """The port, and the server's process group; notes in `load` how it ended."""
     port = free_port()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [each.format(port=port) for each in command],
+            [
+                *COMMANDS[mode],
+                *(each.format(port=port, threads=case.connections) for each in case.command),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -114,12 +119,10 @@ def serving(command: tuple[str, ...], load: Load) -> Iterator[tuple[int, int]]:
         try:
             wait_for(process, port_answers(port), Path(f"/dev/fd/{log.fileno()}"))
             yield port, process.pid
-        except UnavailableError as error:
-            load.troubles.append(str(error))
         finally:
             end(process, load)
             log.seek(0)
-            load.log = log.read()
+            load.log = "\n".join(log.read().splitlines()[-LOG_LINES:])
 
 
 def end(process: subprocess.Popen[bytes], load: Load) -> None:
@@ -190,19 +193,16 @@ def checking(port: int, load: Load) -> Iterator[list[int]]:
             each.join()
 
 
-def wrk(port: int, seconds: int) -> str:
-    """What wrk says after so many seconds of load."""
-    done = subprocess.run(
+def wrk(port: int, connections: int, seconds: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [
-            *(str(debian.find("wrk", "wrk")), "--threads", "1", "--connections", str(CONNECTIONS)),
+            *(str(debian.find("wrk", "wrk")), "--threads", "1", "--connections", str(connections)),
             *("--duration", f"{seconds}s", "--timeout", "10s", f"http://127.0.0.1:{port}/wrk"),
         ],
-        check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         env=debian.environment(),
     )
-    return done.stdout
 
 
 def read_wrk(said: str) -> tuple[float, int, list[str]]:
@@ -217,15 +217,26 @@ def read_wrk(said: str) -> tuple[float, int, list[str]]:
 
 def measure(case: WebCase, mode: str, seconds: int) -> Load:
     load = Load()
-    with serving((*COMMANDS[mode], *case.command), load) as (port, group):
-        wrk(port, 1)  # threads start, and Python imports what it imports late
-        cpu = cpu_seconds(group)
-        with checking(port, load) as answers:
-            load.requests_per_second, count, bad = read_wrk(wrk(port, seconds))
-            load.os_threads = most_os_threads(group)
-        load.cpu_ms = 1000 * (cpu_seconds(group) - cpu) / (count + len(answers))
-        load.troubles += bad
+    try:
+        with serving(case, mode, load) as (port, group):
+            # Threads start, and Python imports what it imports late.
+            wrk(port, case.connections, 1).communicate()
+            put_under_load(port, group, case.connections, seconds, load)
+    except UnavailableError as error:
+        load.troubles.append(str(error))
     return load
+
+
+def put_under_load(port: int, group: int, connections: int, seconds: int, load: Load) -> None:
+    cpu = cpu_seconds(group)
+    with checking(port, load) as answers, wrk(port, connections, seconds) as loading:
+        while loading.poll() is None:
+            load.os_threads = max(load.os_threads, most_os_threads(group))
+            time.sleep(LOOK_SECONDS)
+        said, _ = loading.communicate()
+    load.requests_per_second, count, bad = read_wrk(said)
+    load.cpu_ms = 1000 * (cpu_seconds(group) - cpu) / (count + len(answers))
+    load.troubles += bad
 
 
 # --- cases ----------------------------------------------------------------------------------------
