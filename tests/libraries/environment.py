@@ -51,7 +51,10 @@ def enter(version: str, *, build: bool) -> None:
 
 def interpreter(version: str) -> str:
     finder = [sys.executable, str(REPO / "tools" / "interpreters.py"), version]
-    return subprocess.run(finder, check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(finder, check=False, stdout=subprocess.PIPE, text=True)
+    if found.returncode != 0:
+        sys.exit(1)  # it has said why
+    return found.stdout.strip()
 
 
 def build_weft(python: Path, folder: Path) -> None:
@@ -66,15 +69,18 @@ def build_weft(python: Path, folder: Path) -> None:
 
 def pip(python: str | Path, *arguments: str, extra: dict[str, str] | None = None) -> None:
     """Raises RuntimeError with what pip has to say."""
-    done = subprocess.run(
-        [str(python), "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=REPO,
-        env=os.environ | (extra or {}),
-        timeout=PIP_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            [str(python), "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=REPO,
+            env=os.environ | (extra or {}),
+            timeout=PIP_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"pip: no end in {PIP_SECONDS} s") from error
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"pip: status {done.returncode}")
 

@@ -76,6 +76,8 @@ def run_script(script: str, *arguments: str, addresses: Mapping[str, str], limit
         output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         return trouble(f"no end in {limit:g} s", stacks_of(process))
+    finally:
+        process.kill()
     if process.returncode != 0:
         return trouble(f"exit status {process.returncode}", errors)
     result = json.loads(output.splitlines()[-1])

@@ -24,6 +24,7 @@ servers.py provide what they need; measure.py and child.py run them; table.py pr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--soak", type=float, metavar="SECONDS", help="then all cases together, for that long"
     )
-    parser.add_argument("--soak-only", action="store_true", help="no table, only --soak")
+    parser.add_argument("--no-table", action="store_true", help="nothing but the soak")
     parser.add_argument(
         "--no-build", action="store_true", help="measure the weft built last time, or PYTHONPATH's"
     )
@@ -111,13 +112,17 @@ def main() -> int:
     if options.list:
         print_list([*cases, *web_cases])
         return 0
-    environment.enter(options.version, build=not options.no_build)
+    try:
+        environment.enter(options.version, build=not options.no_build)
+    except RuntimeError as error:
+        sys.exit(f"no environment: {error}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
     missing = environment.provide([*cases, *web_cases])
     good = True
     with Servers() as servers:
-        if cases and not options.soak_only:
+        if cases and not options.no_table:
             good &= measure_all(cases, missing, servers, quick=options.quick)
-        if web_cases and not options.soak_only:
+        if web_cases and not options.no_table:
             good &= measure_web(web_cases, missing, quick=options.quick)
         if options.soak:
             available = [case for case in cases if case.key not in missing]

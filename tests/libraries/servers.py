@@ -20,19 +20,21 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import debian
 from debian import UnavailableError
 from web_servers import WEB_SERVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Environment = dict[str, str]
 Command = list[str | Path]
 
 UNPRIVILEGED = "nobody"
+# However we end, the servers do too.  (Debian calls setpriv essential.)
+DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 START_SECONDS = 60
 STOP_SECONDS = 10
 
@@ -60,25 +62,18 @@ def scratch(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def user() -> str | None:
-    return UNPRIVILEGED if os.geteuid() == 0 else None
-
-
 def prepare(*command: str | Path, folder: Path) -> None:
     """Run a command that makes a server's data folder."""
-    done = subprocess.run(
-        [*map(str, command)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=debian.environment(),
-        cwd=folder,
-        user=user(),
-        timeout=START_SECONDS,
-    )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise UnavailableError(f"{Path(command[0]).name}: {said[-1]}")
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = open_process(command, folder, output)
+    try:
+        status = process.wait(START_SECONDS)
+    except subprocess.TimeoutExpired:
+        status = None
+        kill(process, signal.SIGKILL)
+    if status != 0:
+        raise UnavailableError(f"{Path(command[0]).name}: {last_line(log)}")
 
 
 @contextmanager
@@ -91,16 +86,7 @@ def running(
     """The server's process, in a group of its own, from its first answer until we are done."""
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=debian.environment(),
-            cwd=folder,
-            user=user(),
-            start_new_session=True,
-        )
+        process = open_process(command, folder, output)
     try:
         wait_for(process, answers, log)
         yield process
@@ -108,13 +94,34 @@ def running(
         kill(process, stop)
 
 
+def open_process(
+    command: Sequence[str | Path], folder: Path, output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [*DIE_WITH_US, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=debian.environment(),
+            cwd=folder,
+            user=UNPRIVILEGED if os.geteuid() == 0 else None,
+            start_new_session=True,
+        )
+    except OSError as error:  # a folder that is closed to UNPRIVILEGED, say
+        raise UnavailableError(str(error)) from error
+
+
 def wait_for(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
     give_up = time.monotonic() + START_SECONDS
     while not answers():
         if process.poll() is not None or time.monotonic() > give_up:
-            last = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise UnavailableError(f"{Path(str(process.args[0])).name} does not start: {last}")  # type: ignore[index]
+            raise UnavailableError(f"does not start: {last_line(log)}")
         time.sleep(0.02)
+
+
+def last_line(log: Path) -> str:
+    return (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
 
 
 def kill(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:

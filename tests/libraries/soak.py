@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 JOBS = 10  # of each case at a time; even, since some work in pairs
 GROWTH = 0.05  # of resident memory: what an allocator's mood may add
 SAMPLE_SECONDS = 0.1
+QUARTERS = 4
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -109,14 +110,14 @@ def resident_bytes() -> int:
 
 
 def watch_memory(samples: list[int], until: float) -> None:
-    while time.monotonic() < until:
+    while time.monotonic() < until or len(samples) < QUARTERS:
         samples.append(resident_bytes())
         time.sleep(SAMPLE_SECONDS)
 
 
 def quarter(samples: list[int], number: int) -> int:
     """The most memory in that quarter of the time."""
-    size = len(samples) // 4
+    size = len(samples) // QUARTERS
     return max(samples[(number - 1) * size : number * size])
 
 
@@ -158,7 +159,7 @@ def lines(all_soaked: list[Soaked], samples: list[int], before: list[str]) -> li
     done = [f"{each.case.name:44}{each.rounds:6} rounds{each.jobs:8} jobs" for each in all_soaked]
     return [
         *done,
-        f"jobs that failed: {len(failures)}",
+        f"jobs that failed: {len(failures)}; processor time: {time.process_time():.1f} s",
         f"green threads: {counts.started:,} started, {counts.alive} left; {counts.parks:,} parks",
         f"descriptors: {len(before)} at the start, {len(descriptors())} at the end",
         f"memory: {early:.1f} MiB in the second quarter, {late:.1f} MiB in the last",
