@@ -25,7 +25,7 @@ the jobs left open; and `unavailable()`, which says why it cannot run here, or r
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,5 +87,10 @@ def all_cases() -> list[Case]:
 
 
 def load(case: Case) -> ModuleType:
-    """Import the case, and with it the library; by a name that other processes can import, too."""
-    return importlib.import_module(f"{CASES.name}.{case.key}")
+    """Import the case, and with it the library."""
+    spec = importlib.util.spec_from_file_location(case.key, case.path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

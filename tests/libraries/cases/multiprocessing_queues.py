@@ -1,7 +1,8 @@
 """multiprocessing with spawn: a process per job, and queues whose semaphores both share."""
 
 import multiprocessing
-import time
+
+from squares import answer
 
 NAME = "multiprocessing queues"
 JOBS = 6
@@ -11,12 +12,6 @@ SECONDS = 1
 SPEEDUP = 1.5  # new interpreters take as long as the rest, on as many processors as there are
 
 context = multiprocessing.get_context("spawn")
-
-
-def answer(questions, answers) -> None:
-    for number in iter(questions.get, None):
-        time.sleep(0.25)
-        answers.put(number * number)
 
 
 def job(i: int) -> None:
