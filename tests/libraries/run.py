@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 def chosen(only: list[str] | None) -> tuple[list[Case], list[WebCase]]:
     cases = all_cases()
-    unknown = set(only or []) - {case.key for case in [*cases, *WEB_CASES]}
+    unknown = set(only or []) - {case.key for case in cases} - {case.key for case in WEB_CASES}
     if unknown:
         sys.exit(f"no such case: {' '.join(sorted(unknown))}")
     wanted = [case for case in cases if not only or case.key in only]

@@ -8,6 +8,9 @@ one, and the OS threads of each of its processes.  weft passes with a server if
     no OS threads        but the first of each process, the watchdog, and a few helpers (WEFT_OWN)
     concurrent           many times the requests that one thread could answer (CONCURRENT)
     it ends              when SIGTERM asks it to, with the exit status it has under plain Python
+
+On a machine that is busy with other things, hundreds of OS threads get a larger share of it than
+one does, and so more requests per second; the time for one request then says more.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ class WebResult:
     loads: dict[str, list[Load]] = field(default_factory=lambda: {mode: [] for mode in COMMANDS})
 
     def median(self, mode: str, name: str) -> float:
-        return statistics.median(getattr(load, name) for load in self.loads[mode])
+        return float(statistics.median(getattr(load, name) for load in self.loads[mode]))
 
     def troubles(self) -> list[str]:
         """What is wrong, in a few words each; empty if all is well."""

@@ -12,12 +12,9 @@ import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import Any
 
 from page import page
-
-if TYPE_CHECKING:
-    import socket
 
 DELAY_SECONDS = 0.2
 
@@ -46,7 +43,7 @@ class Server(ThreadingHTTPServer):
         if self.tls and certificate:
             self.tls.load_cert_chain(certificate)
 
-    def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands in the connection's own thread: the one that accepts must not wait."""
         if self.tls:
             request = self.tls.wrap_socket(request, server_side=True)
