@@ -24,8 +24,8 @@ struct wf_hook_family {
 };
 
 extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_poll, wf_hooks_time,
-    wf_hooks_semaphore, wf_hooks_thread, wf_hooks_process, wf_hooks_resolve, wf_hooks_signal,
-    wf_hooks_lookup;
+    wf_hooks_semaphore, wf_hooks_mutex, wf_hooks_condition, wf_hooks_rwlock, wf_hooks_once, wf_hooks_thread,
+    wf_hooks_join, wf_hooks_process, wf_hooks_resolve, wf_hooks_signal, wf_hooks_errqueue, wf_hooks_lookup;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
@@ -62,9 +62,6 @@ struct wf_thread_counts {
 struct wf_thread_counts wf_thread_counts(void);
 /* Learns what CPython's thread start-up routine is.  0, or -1 with an exception. */
 int wf_thread_learn(void);
-
-/* hook_semaphore.c */
-void wf_semaphore_after_fork(void);
 
 /* hook_signal.c: handlers that CPython installed before our hook was there, and back. */
 void wf_signal_wrap_all(void);

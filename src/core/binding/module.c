@@ -1,12 +1,14 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "errqueue.h"
 #include "greenthread.h"
 #include "hook.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
 #include "tstate.h"
+#include "waitlist.h"
 
 PyDoc_STRVAR(finalize_doc,
 "_finalize()\n--\n\n"
@@ -49,7 +51,8 @@ static void after_fork_child(void)
 {
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
-    wf_semaphore_after_fork();
+    wf_waitlist_after_fork();
+    wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();
 }
