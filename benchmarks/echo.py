@@ -16,17 +16,14 @@ import json
 import os
 import socket
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness import Benchmark, run
+from harness import Benchmark, compiled, run
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, BaseTransport, Transport
     from collections.abc import Callable
 
-HERE = Path(__file__).parent
-BUILD = HERE.parent / "build" / "bench"
 CLIENT_CPU = 1
 BUFFER = 4096
 
@@ -36,15 +33,6 @@ class Options(argparse.Namespace):
     size: int
     messages: int
     warm_up: int
-
-
-def compiled(name: str) -> Path:
-    """The program made from `name`.c, compiled again when the source is newer."""
-    source, program = HERE / f"{name}.c", BUILD / name
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        BUILD.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
-    return program
 
 
 def start_client(port: int, server_pid: int, options: Options) -> subprocess.Popen[str]:

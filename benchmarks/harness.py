@@ -22,13 +22,18 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent / "build" / "benchmarks"
 
 Contender = Callable[[Any], float]  # of the parsed command line
 
@@ -49,6 +54,15 @@ def pin(cpu: int) -> bool:
         return False
     os.sched_setaffinity(0, {cpu})
     return True
+
+
+def compiled(name: str, *flags: str) -> Path:
+    """What `cc` makes of `name`.c, made again when the source is newer."""
+    source, made = HERE / f"{name}.c", BUILD / name
+    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", *flags, "-o", made, source], check=True)
+    return made
 
 
 def run(benchmark: Benchmark, parser: argparse.ArgumentParser) -> None:

@@ -101,6 +101,20 @@ PLANS = [
         [Goal(1.0, "uvloop"), Goal(0.57, "gevent")],
         ["--messages", "20000"],
     ),
+    Plan(
+        "hook_idle",
+        "ns that a hook adds to a recv in a process without green threads",
+        [["weft"]],
+        [Goal(5)],
+        ["--batches", "20"],
+    ),
+    Plan(
+        "hook_ready",
+        "ns that a hook adds to a recv that need not wait, in a green thread",
+        [["weft"]],
+        [Goal(40)],
+        ["--batches", "20"],
+    ),
 ]
 MILLION_GOAL_MB = 6000
 

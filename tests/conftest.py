@@ -19,6 +19,19 @@ TEST_SECONDS = 30  # then the test fails
 STUCK_SECONDS = 45  # then not even that was possible: the stacks of all threads, and the end
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--time-slice",
+        type=float,
+        help="preempt after this many seconds, to find what cannot bear it",
+    )
+
+
+def pytest_configure(config):
+    if seconds := config.getoption("--time-slice"):
+        weft.set_preemption(seconds)
+
+
 def _too_long(signum, frame):
     raise TimeoutError(f"the test took more than {TEST_SECONDS} seconds")
 
@@ -51,6 +64,15 @@ def installed():
     weft.install()
     yield
     weft.uninstall()
+
+
+@pytest.fixture
+def cooperative():
+    """Green threads switch only where they wait: for tests of the order in which they do."""
+    before = weft.get_preemption()
+    weft.set_preemption(None)
+    yield
+    weft.set_preemption(before)
 
 
 @pytest.fixture

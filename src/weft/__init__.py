@@ -22,24 +22,35 @@ from weft._core import (
     GreenThread,
     all_threads,
     current,
+    get_preemption,
     install,
     installed,
+    set_policy,
+    set_preemption,
     sleep,
     spawn,
     statistics,
     uninstall,
     yield_now,
 )
+from weft._offload import os_threads, to_thread
+from weft._preemption import no_preempt
 
 __all__ = [
     "GreenThread",
     "all_threads",
     "current",
+    "get_preemption",
     "install",
     "installed",
+    "no_preempt",
+    "os_threads",
+    "set_policy",
+    "set_preemption",
     "sleep",
     "spawn",
     "statistics",
+    "to_thread",
     "uninstall",
     "yield_now",
 ]

@@ -74,6 +74,8 @@ struct wf_fiber {
     bool timed;               /* a live timer names the current park */
     bool joinable;            /* RAW: stays DONE until joined or detached */
     bool daemon;
+    int no_preempt;           /* reasons not to preempt it now */
+    int os_threads;           /* reasons for threads it makes now to be OS threads */
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
         struct {

@@ -14,14 +14,21 @@
  *   WF_HOOK_LIBRARY  is caught in every other object (extension modules and the C libraries they
  *                    use): the mutexes and condition variables, which in CPython guard the GIL.
  *
+ * An object may have a policy of its own (policy.h): slots of an excluded one hold the real
+ * functions, those of a "release-only" one hold thunks, which ask before each call.
+ *
  * Our own object is never patched, and is linked with -z now, so that no
  * slot of ours is bound late to a hook of ours.
  */
 #ifndef WF_GOT_H
 #define WF_GOT_H
 
+#include "policy.h"
+
 #include <stdbool.h>
 #include <stddef.h>
+
+#define WF_GOT_MOST_HOOKS 256
 
 enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY };
 
@@ -49,13 +56,36 @@ void wf_got_resolve(const struct wf_hook *hooks, size_t count);
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
                    const char **error);
 
-/* Catches what has been loaded or bound since.  Cheap when nothing was. */
+/* Catches what has been loaded or bound since.  Cheap when nothing was.  From any OS thread, with
+ * or without the GIL; waits while another is inside dlopen, as dlsym does. */
 void wf_got_rescan(void);
+
+/* Makes a rule (policy.h) and applies it to what is loaded.  0, or -1 with *error set. */
+int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **error);
 
 /* Restores every slot and symbol that still holds a hook of ours, in objects still loaded,
  * including slots that were bound late through libc's table. */
 void wf_got_uninstall(void);
 
 struct wf_got_report wf_got_report(void);
+
+/* A loaded object, as wf_got_describe sees it. */
+struct wf_got_object {
+    const char *path;
+    const char *exempt;    /* why it is left alone; NULL: it is not */
+    enum wf_policy policy;
+    size_t slots;          /* that lead to a hook */
+    bool hooked[WF_GOT_MOST_HOOKS]; /* does one lead to the hook of this index in the table? */
+};
+
+/* Calls tell(object, arg) for each.  ld.so is locked meanwhile: no dlsym, and no Python. */
+void wf_got_describe(void (*tell)(const struct wf_got_object *object, void *arg), void *arg);
+
+/* Not ours, but our caller's: does the calling thread hold the GIL? */
+bool wf_got_gil_is_held(void);
+
+/* fork: nobody may be in the middle of a walk when memory is copied. */
+void wf_got_before_fork(void);
+void wf_got_after_fork(void); /* in parent and child */
 
 #endif

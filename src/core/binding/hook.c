@@ -9,15 +9,15 @@
 #include "datastack.h"
 #include "offload.h"
 #include "overflow.h"
+#include "preempt.h"
 
 #include <dlfcn.h>
 #include <string.h>
 
 static const struct wf_hook_family *const families[] = {
-    &wf_hooks_socket,    &wf_hooks_file,    &wf_hooks_disk,     &wf_hooks_splice,
-    &wf_hooks_descriptor, &wf_hooks_open,    &wf_hooks_lockfile, &wf_hooks_poll,
-    &wf_hooks_time,      &wf_hooks_semaphore, &wf_hooks_thread, &wf_hooks_process,
-    &wf_hooks_resolve,   &wf_hooks_queue,   &wf_hooks_signal,   &wf_hooks_sigwait,
+    &wf_hooks_socket,   &wf_hooks_file,       &wf_hooks_disk,   &wf_hooks_splice, &wf_hooks_descriptor, &wf_hooks_open,
+    &wf_hooks_lockfile, &wf_hooks_poll,       &wf_hooks_time,   &wf_hooks_queue,  &wf_hooks_semaphore,  &wf_hooks_thread,
+    &wf_hooks_process,  &wf_hooks_resolve,    &wf_hooks_signal, &wf_hooks_sigwait, &wf_hooks_preempt,   &wf_hooks_lookup,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 192
@@ -49,13 +49,21 @@ static void collect_table(void)
         python_base = info.dli_fbase;
 }
 
+const struct wf_hook *wf_hook_table(size_t *count)
+{
+    *count = table_len;
+    return table;
+}
+
 int wf_hook_ensure(void)
 {
     const char *error;
 
     wf_overflow_watch();
-    if (wf_likely(installed))
+    if (wf_likely(installed)) {
+        wf_preempt_ensure();
         return 0;
+    }
     collect_table();
     if (wf_got_install(table, table_len, (void *)PyEval_SaveThread, &error) < 0) {
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
@@ -64,6 +72,7 @@ int wf_hook_ensure(void)
     installed = true;
     wf_signal_wrap_all();
     wf_datastack_lend();
+    wf_preempt_ensure();
     return 0;
 }
 
@@ -118,6 +127,7 @@ static PyObject *uninstall(PyObject *module, PyObject *ignored)
                      "(weft.all_threads() lists them)", alive, alive == 1 ? " is" : "s are");
         return NULL;
     }
+    wf_preempt_stop();
     wf_thread_set_mode(WF_THREADS_OS);
     wf_signal_unwrap_all();
     wf_got_uninstall();
@@ -133,6 +143,22 @@ static PyObject *is_installed(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     return PyBool_FromLong(installed && wf_thread_get_mode() == WF_THREADS_GREEN);
+}
+
+PyDoc_STRVAR(want_os_threads_doc,
+"_want_os_threads(change, /)\n--\n\n"
+"Adds to the running green thread's count of reasons for the threads it makes to be OS threads.");
+
+static PyObject *want_os_threads(PyObject *module, PyObject *change)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    (void)module;
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    worker->current->os_threads += (int)value;
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(count_threads_doc,
@@ -248,6 +274,7 @@ static PyMethodDef functions[] = {
     {"uninstall", uninstall, METH_NOARGS, uninstall_doc},
     {"installed", is_installed, METH_NOARGS, installed_doc},
     {"statistics", statistics, METH_NOARGS, statistics_doc},
+    {"_want_os_threads", want_os_threads, METH_O, want_os_threads_doc},
     {"_count_threads", count_threads, METH_NOARGS, count_threads_doc},
     {"_thread_counts", thread_counts, METH_NOARGS, thread_counts_doc},
     {NULL, NULL, 0, NULL},
@@ -257,7 +284,8 @@ int wf_hook_init(PyObject *module)
 {
     collect_table();
     statistics_type = PyStructSequence_NewType(&statistics_desc);
-    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0)
+    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0
+        || wf_hooked_init(module) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Statistics", (PyObject *)statistics_type);
 }

@@ -29,7 +29,7 @@ struct wf_hook_family {
 extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_disk, wf_hooks_splice,
     wf_hooks_descriptor, wf_hooks_open, wf_hooks_lockfile, wf_hooks_poll, wf_hooks_time,
     wf_hooks_semaphore, wf_hooks_thread, wf_hooks_process, wf_hooks_resolve, wf_hooks_queue,
-    wf_hooks_signal, wf_hooks_sigwait;
+    wf_hooks_signal, wf_hooks_sigwait, wf_hooks_lookup;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
@@ -50,6 +50,12 @@ int wf_hook_ensure(void);
 
 /* Adds install, uninstall and their kin to the module.  0, or -1 with an exception. */
 int wf_hook_init(PyObject *module);
+
+/* All hooks there are. */
+const struct wf_hook *wf_hook_table(size_t *count);
+
+/* hooked.c: adds set_policy and what tells about hooks.  0, or -1 with an exception. */
+int wf_hooked_init(PyObject *module);
 
 /* hook_thread.c */
 void wf_thread_set_mode(enum wf_thread_mode mode);

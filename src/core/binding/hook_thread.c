@@ -240,6 +240,11 @@ static int create_green(pthread_t *thread, const pthread_attr_t *attr, void *(*s
     return 0;
 }
 
+static bool wants_green(const struct wf_worker *worker)
+{
+    return worker == NULL || (worker->passing == 0 && worker->current->os_threads == 0);
+}
+
 static int hook_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
                                void *arg)
 {
@@ -249,8 +254,7 @@ static int hook_pthread_create(pthread_t *thread, const pthread_attr_t *attr, vo
         runs_python = function;
         return EAGAIN;
     }
-    if (mode == WF_THREADS_GREEN && function == runs_python
-             && (wf_this_worker == NULL || wf_this_worker->passing == 0))
+    if (mode == WF_THREADS_GREEN && function == runs_python && wants_green(wf_this_worker))
         return create_green(thread, attr, start, arg);
     if (mode == WF_THREADS_OS)
         return real_pthread_create(thread, attr, start, arg);

@@ -5,6 +5,7 @@
 #include "hook.h"
 #include "io.h"
 #include "offload.h"
+#include "preempt.h"
 #include "sched.h"
 #include "tstate.h"
 
@@ -18,6 +19,7 @@ static PyObject *finalize(PyObject *module, PyObject *ignored)
 
     (void)module;
     (void)ignored;
+    wf_preempt_stop();
     if (worker != NULL)
         wf_worker_close(worker);
     Py_RETURN_NONE;
@@ -32,6 +34,7 @@ static PyMethodDef functions[] = {
  * which the code nests them. */
 static void before_fork(void)
 {
+    wf_got_before_fork();
     wf_offload_before_fork();
     wf_sched_before_fork();
 }
@@ -41,6 +44,7 @@ static void after_fork_parent(void)
     wf_io_shared();
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
+    wf_got_after_fork();
 }
 
 static void after_fork_child(void)
@@ -49,11 +53,14 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_semaphore_after_fork();
+    wf_preempt_after_fork_child();
+    wf_got_after_fork();
 }
 
 static int exec_module(PyObject *module)
 {
     if (wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+        || wf_preempt_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

@@ -241,6 +241,28 @@ static void interrupt_deliver(struct wf_worker *worker)
         make_runnable(worker, main, WF_INTERRUPTED);
 }
 
+/* {=== Who wants to know that a worker is busy ===} */
+
+static _Atomic(void (*)(void)) when_busy;
+
+void wf_sched_when_busy(void (*call)(void))
+{
+    atomic_store(&when_busy, call);
+}
+
+/* After the store by which others see that the worker is not idle. */
+static inline void tell_busy(void)
+{
+    void (*call)(void);
+
+    atomic_thread_fence(memory_order_seq_cst);
+    if (wf_likely(atomic_load_explicit(&when_busy, memory_order_relaxed) == NULL))
+        return;
+    call = atomic_exchange(&when_busy, NULL);
+    if (call != NULL)
+        call();
+}
+
 /* {=== The loop ===} */
 
 static void collect(struct wf_worker *worker, int64_t timeout_ns)
@@ -295,6 +317,7 @@ static void look_and_sleep(struct wf_worker *worker)
         collect(worker, quiet_ns(worker));
     else
         wf_inbox_end_poll(&worker->inbox, false);
+    tell_busy();
     deliver(worker);
 }
 
@@ -388,16 +411,17 @@ static void stillborn(struct wf_worker *worker, struct wf_fiber *fiber, PyThread
 static inline void switch_to(struct wf_worker *worker, struct wf_vessel *from,
                              struct wf_fiber *next, PyThreadState *attached_to)
 {
-    next->state = WF_RUNNING;
-    worker->current = next;
-    worker->switches++;
-    worker->ready_calls = 0;
+    /* Since 3.13 this lets go of the GIL and asks for it: as long as nobody is RUNNING, nobody is preempted. */
     if (attached_to != NULL) {
         if (next->attached)
             wf_tstate_swap(attached_to, next->tstate);
         else
             wf_tstate_detach(attached_to);
     }
+    next->state = WF_RUNNING;
+    worker->current = next;
+    worker->switches++;
+    worker->ready_calls = 0;
     wf_context_switch(&from->context, &next->vessel->context);
 }
 
@@ -478,6 +502,12 @@ void wf_yield(struct wf_worker *worker)
     errno = error;
 }
 
+void wf_yield_after_look(struct wf_worker *worker)
+{
+    look(worker); /* who has become runnable meanwhile goes before us */
+    wf_yield(worker);
+}
+
 void wf_ready_call(struct wf_worker *worker)
 {
     int64_t now;
@@ -489,8 +519,7 @@ void wf_ready_call(struct wf_worker *worker)
         worker->slice_start_ns = now;
     } else if (now - worker->slice_start_ns > SLICE_NS) {
         worker->ready_calls = 0;
-        worker->since_poll = POLL_EVERY; /* a full run queue must not keep the reactor waiting either */
-        wf_yield(worker);
+        wf_yield_after_look(worker); /* a full run queue must not keep the reactor waiting either */
     }
 }
 
@@ -566,7 +595,8 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
 
     if (!runq_reserve(&worker->runq, live) || !wf_timer_reserve(&worker->timers, live))
         return false;
-    worker->live++;
+    if (++worker->live == 1)
+        tell_busy();
     worker->started++;
     if (worker->live > worker->peak_live)
         worker->peak_live = worker->live;

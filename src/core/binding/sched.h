@@ -72,6 +72,11 @@ struct wf_worker {
     struct wf_inbox inbox;
     atomic_bool interrupted;  /* a signal arrived that Python wants to handle in the root fiber */
     atomic_bool doubt_all;    /* another OS thread closed a descriptor that is registered here */
+    atomic_bool preempt;      /* the watchdog wants the running fiber to give way */
+    struct {
+        uint64_t switches;
+        int64_t since_ns;
+    } watched;                /* the watchdog's: when it last saw something change */
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
@@ -157,10 +162,16 @@ void wf_unpark(struct wf_fiber *fiber, uint64_t park_id);
 /* Lets every other runnable fiber go first.  Keeps errno. */
 void wf_yield(struct wf_worker *worker);
 
+/* The same, and looks first at what has happened meanwhile.  For who has not looked for long. */
+void wf_yield_after_look(struct wf_worker *worker);
+
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);
 
 /* {=== Signals, fork and the end ===} */
+
+/* Calls call(), once, when the next worker wakes from sleep or gets its first green thread.  NULL: not any more. */
+void wf_sched_when_busy(void (*call)(void));
 
 /* Async-signal-safe: the root fiber of the main OS thread shall see to its signals. */
 void wf_sched_interrupt(void);

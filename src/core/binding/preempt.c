@@ -1,0 +1,448 @@
+/* preempt.c - the watchdog and the point at which a hog gives way; preempt.h has the idea.
+ *
+ * What the watchdog reads of a worker it reads without a lock, while the worker runs: counters
+ * and flags that may be a moment old.  A wrong guess costs one needless turn, or one slice
+ * more.  Workers' memory is never given back.
+ *
+ * A turn begins when CPython is asked to let go, not a switch interval later: the first wait
+ * of the watchdog for the GIL is reported as timed out at once, which is what makes CPython ask the holder.
+ */
+#include "preempt.h"
+
+#include "sched.h"
+
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+
+static int (*real_pthread_cond_timedwait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+
+/* All workers asleep for this long: so is the watchdog, until one has something to do. */
+#define DOZE_AFTER_NS (50 * WF_NS_PER_MS)
+
+/* How long the watchdog keeps the GIL for a hog that does not come: one that waits for a lock of C code, say. */
+#define PATIENCE_NS (2 * WF_NS_PER_MS)
+
+#define SHORTEST_SLICE_NS (WF_NS_PER_MS / 20)
+
+/* This part of a slice after a hog has given way, another may be at it. */
+#define SOON 16
+
+/* More hogs than this wait for the next look. */
+#define MOST_HOGS 16
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;    /* for the watchdog: stop, new slice, a hog gave way, somebody woke */
+    pthread_t thread;
+    bool running, stop, doze;
+    bool off, own_slice;       /* set_preemption(None); set_preemption(a number) */
+    int64_t slice_ns;
+    int64_t idle_since_ns, next_look_ns;
+} watchdog;
+
+static __thread bool is_watchdog, asked; /* this OS thread is the watchdog; has asked for the GIL */
+
+
+
+static void watchdog_reset(void)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&watchdog.lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&watchdog.changed, &attr);
+    pthread_condattr_destroy(&attr);
+    watchdog.running = watchdog.stop = watchdog.doze = false;
+}
+
+static void __attribute__((constructor)) watchdog_init(void)
+{
+    watchdog_reset();
+    watchdog.slice_ns = 5 * WF_NS_PER_MS; /* CPython's own default, until it has been asked */
+}
+
+/* With the lock held. */
+static void wait_changed(int64_t until_ns)
+{
+    struct timespec until = {until_ns / WF_NS_PER_S, until_ns % WF_NS_PER_S};
+
+    if (until_ns == WF_NEVER)
+        pthread_cond_wait(&watchdog.changed, &watchdog.lock);
+    else
+        pthread_cond_timedwait(&watchdog.changed, &watchdog.lock, &until);
+}
+
+/* {=== Who hogs ===} */
+
+static bool is_idle(const struct wf_worker *worker)
+{
+    return worker->live == 0 || atomic_load(&worker->inbox.polling);
+}
+
+/* Could anybody else run there?  A parked one with a deadline might: only the worker itself can tell. */
+static bool somebody_waits(const struct wf_worker *worker)
+{
+    struct pollfd reactor = {.fd = worker->reactor.epoll_fd, .events = POLLIN};
+
+    return worker->runq.len > 0 || worker->timers.len > 0 || atomic_load(&worker->inbox.head) != NULL
+           || atomic_load(&worker->interrupted) || poll(&reactor, 1, 0) > 0;
+}
+
+struct look {
+    int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least twice in a slice */
+    bool all_idle;
+    struct wf_worker *hogs[MOST_HOGS];
+    size_t hog_count;
+};
+
+static void look_at(struct wf_worker *worker, void *arg)
+{
+    struct look *look = arg;
+    int64_t over_ns;
+
+    if (is_idle(worker) || worker->switches != worker->watched.switches) {
+        look->all_idle = look->all_idle && is_idle(worker);
+        worker->watched.switches = worker->switches;
+        worker->watched.since_ns = look->now_ns;
+        return;
+    }
+    look->all_idle = false;
+    over_ns = worker->watched.since_ns + watchdog.slice_ns;
+    if (over_ns > look->now_ns)
+        look->next_ns = over_ns < look->next_ns ? over_ns : look->next_ns;
+    else if (look->hog_count < MOST_HOGS && somebody_waits(worker))
+        look->hogs[look->hog_count++] = worker;
+}
+
+/* {=== Making a hog give way ===} */
+
+/* With the lock held, and the GIL, for which there was contention: so the hog is on its way to the hook. */
+static void wait_for_hog(struct wf_worker *worker)
+{
+    int64_t until_ns = wf_deadline(PATIENCE_NS);
+
+    while (atomic_load(&worker->preempt) && !watchdog.stop && wf_now_ns() < until_ns)
+        wait_changed(until_ns);
+}
+
+static int64_t switch_interval_ns(void)
+{
+    PyObject *get = PySys_GetObject("getswitchinterval"); /* borrowed */
+    PyObject *seconds = get ? PyObject_CallNoArgs(get) : NULL;
+    double value = seconds ? PyFloat_AsDouble(seconds) : -1;
+
+    Py_XDECREF(seconds);
+    if (PyErr_Occurred())
+        PyErr_Clear(); /* somebody has replaced it; what we knew goes on */
+    return value > 0 && value < 1e6 ? (int64_t)(value * WF_NS_PER_S) : watchdog.slice_ns;
+}
+
+static void preempt(struct wf_worker *worker, PyThreadState *own)
+{
+    atomic_store(&worker->preempt, true);
+    asked = false;
+    PyEval_RestoreThread(own);
+    pthread_mutex_lock(&watchdog.lock);
+    if (asked) /* otherwise the GIL was free: the hog has released it and will not come */
+        wait_for_hog(worker);
+    pthread_mutex_unlock(&watchdog.lock);
+    atomic_store(&worker->preempt, false);
+    if (!watchdog.own_slice)
+        watchdog.slice_ns = switch_interval_ns();
+    PyEval_SaveThread();
+    worker->watched.switches = worker->switches;
+    worker->watched.since_ns = wf_now_ns();
+}
+
+/* {=== The watchdog ===} */
+
+/* The first worker with something to do calls this, and then nobody until the next doze. */
+static void rouse(void)
+{
+    pthread_mutex_lock(&watchdog.lock);
+    watchdog.doze = false;
+    pthread_cond_signal(&watchdog.changed);
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+static void see_idle(struct wf_worker *worker, void *all_idle)
+{
+    if (!is_idle(worker))
+        *(bool *)all_idle = false;
+}
+
+/* Either a worker that wakes sees that we want to be roused, or we see that it is awake. */
+static void doze(void)
+{
+    bool all_idle = true;
+
+    pthread_mutex_lock(&watchdog.lock);
+    watchdog.doze = true;
+    wf_sched_when_busy(rouse);
+    pthread_mutex_unlock(&watchdog.lock);
+    wf_worker_each(see_idle, &all_idle);
+    pthread_mutex_lock(&watchdog.lock);
+    while (watchdog.doze && all_idle && !watchdog.stop)
+        wait_changed(WF_NEVER);
+    wf_sched_when_busy(NULL);
+    watchdog.doze = false;
+    pthread_mutex_unlock(&watchdog.lock);
+    watchdog.idle_since_ns = wf_now_ns();
+}
+
+/* Sleeps until it is time for the next look.  False: stop. */
+static bool wait_for_next_look(void)
+{
+    bool stop;
+
+    pthread_mutex_lock(&watchdog.lock);
+    if (!watchdog.stop)
+        wait_changed(watchdog.next_look_ns);
+    stop = watchdog.stop;
+    pthread_mutex_unlock(&watchdog.lock);
+    return !stop;
+}
+
+static void look_after_all(PyThreadState *own)
+{
+    int64_t now_ns = wf_now_ns();
+    struct look look = {.now_ns = now_ns, .next_ns = now_ns + watchdog.slice_ns / 2, .all_idle = true};
+
+    wf_worker_each(look_at, &look);
+    for (size_t i = 0; i < look.hog_count; i++)
+        preempt(look.hogs[i], own);
+    /* The next slice begins when the next hog is at it: look soon, to see when. */
+    watchdog.next_look_ns = look.hog_count > 0 ? wf_deadline(watchdog.slice_ns / SOON) : look.next_ns;
+    if (!look.all_idle)
+        watchdog.idle_since_ns = look.now_ns;
+    else if (look.now_ns - watchdog.idle_since_ns >= DOZE_AFTER_NS)
+        doze();
+}
+
+static void *watch(void *ignored)
+{
+    PyGILState_STATE state;
+    PyThreadState *own;
+
+    (void)ignored;
+    is_watchdog = true;
+    state = PyGILState_Ensure();
+    own = PyEval_SaveThread();
+    watchdog.idle_since_ns = watchdog.next_look_ns = wf_now_ns();
+    while (wait_for_next_look())
+        look_after_all(own);
+    PyEval_RestoreThread(own);
+    PyGILState_Release(state);
+    return NULL;
+}
+
+/* With the lock held, which keeps the new OS thread from its first look. */
+static bool start_thread(void)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&watchdog.thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
+}
+
+void wf_preempt_ensure(void)
+{
+    if (wf_likely(watchdog.running || watchdog.off))
+        return;
+    pthread_mutex_lock(&watchdog.lock);
+    if (!watchdog.running)
+        watchdog.running = start_thread();
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+/* It counts as running until it has ended, so that nobody starts another meanwhile. */
+void wf_preempt_stop(void)
+{
+    bool stop;
+
+    pthread_mutex_lock(&watchdog.lock);
+    stop = watchdog.running && !watchdog.stop;
+    watchdog.stop = watchdog.running;
+    pthread_cond_signal(&watchdog.changed);
+    pthread_mutex_unlock(&watchdog.lock);
+    if (!stop)
+        return;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_join(watchdog.thread, NULL);
+    Py_END_ALLOW_THREADS
+    pthread_mutex_lock(&watchdog.lock);
+    watchdog.running = watchdog.stop = false;
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+void wf_preempt_after_fork_child(void)
+{
+    watchdog_reset();
+    wf_sched_when_busy(NULL);
+    if (wf_this_worker != NULL)
+        atomic_store(&wf_this_worker->preempt, false);
+}
+
+/* {=== The hook: CPython waits for the GIL ===} */
+
+static void tell_watchdog(void)
+{
+    pthread_mutex_lock(&watchdog.lock);
+    pthread_cond_signal(&watchdog.changed);
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+/* Not in the middle of a switch: the running fiber is then on its way out, or not yet in. */
+static bool may_be_preempted(const struct wf_worker *worker)
+{
+    return worker->passing == 0 && worker->current->state == WF_RUNNING && worker->current->no_preempt == 0;
+}
+
+static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
+{
+    struct wf_worker *worker = wf_this_worker;
+
+    if (wf_unlikely(is_watchdog) && !asked) {
+        asked = true;
+        return ETIMEDOUT;
+    }
+    if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
+        return real_pthread_cond_timedwait(cond, mutex, until);
+    pthread_mutex_unlock(mutex);
+    atomic_store(&worker->preempt, false);
+    tell_watchdog();
+    if (may_be_preempted(worker))
+        wf_yield_after_look(worker);
+    pthread_mutex_lock(mutex);
+    return 0;
+}
+
+/* {=== What Python calls ===} */
+
+PyDoc_STRVAR(set_preemption_doc,
+"set_preemption(seconds, /)\n--\n\n"
+"Let no green thread run Python code for longer than this while another could run; None: let it.\n\n"
+"Until it is called, the slice is sys.getswitchinterval().  ValueError unless it is at least 50 microseconds.\n"
+"Does not park.");
+
+static PyObject *set_preemption(PyObject *module, PyObject *seconds)
+{
+    double value;
+
+    (void)module;
+    if (seconds == Py_None) {
+        watchdog.off = true;
+        wf_preempt_stop();
+        Py_RETURN_NONE;
+    }
+    value = PyFloat_AsDouble(seconds);
+    if (value == -1 && PyErr_Occurred())
+        return NULL;
+    if (!(value * WF_NS_PER_S >= SHORTEST_SLICE_NS) || !isfinite(value) || value > 1e6) {
+        PyErr_SetString(PyExc_ValueError, "a time slice lasts at least 0.00005 seconds");
+        return NULL;
+    }
+    watchdog.slice_ns = (int64_t)(value * WF_NS_PER_S);
+    watchdog.own_slice = true;
+    watchdog.off = false;
+    if (wf_worker_count() > 0)
+        wf_preempt_ensure();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_preemption_doc,
+"get_preemption()\n--\n\n"
+"The time slice in seconds, or None when preemption is off.  Does not park.");
+
+static PyObject *get_preemption(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    if (watchdog.off)
+        Py_RETURN_NONE;
+    if (!watchdog.own_slice)
+        watchdog.slice_ns = switch_interval_ns();
+    return PyFloat_FromDouble((double)watchdog.slice_ns / WF_NS_PER_S);
+}
+
+PyDoc_STRVAR(pause_doc,
+"_pause_preemption()\n--\n\n"
+"End the watchdog until _resume_preemption: a process that forks should have as few OS threads as can be.");
+
+static PyObject *pause_preemption(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    wf_preempt_stop();
+    Py_RETURN_NONE;
+}
+
+static void start_again(void)
+{
+    wf_preempt_ensure();
+}
+
+static int start_again_soon(void *ignored)
+{
+    (void)ignored;
+    wf_preempt_ensure();
+    return 0;
+}
+
+PyDoc_STRVAR(resume_doc,
+"_resume_preemption()\n--\n\n"
+"Start the watchdog when os.fork has returned: CPython counts the OS threads just before.");
+
+static PyObject *resume_preemption(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    if (wf_worker_count() > 0) {
+        wf_sched_when_busy(start_again);
+        Py_AddPendingCall(start_again_soon, NULL); /* full: then when somebody wakes, or at the next spawn */
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(hold_doc,
+"_hold_preemption(change, /)\n--\n\n"
+"Adds to the running green thread's count of reasons not to be preempted.");
+
+static PyObject *hold_preemption(PyObject *module, PyObject *change)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    (void)module;
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    worker->current->no_preempt += (int)value;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"set_preemption", set_preemption, METH_O, set_preemption_doc},
+    {"get_preemption", get_preemption, METH_NOARGS, get_preemption_doc},
+    {"_pause_preemption", pause_preemption, METH_NOARGS, pause_doc},
+    {"_resume_preemption", resume_preemption, METH_NOARGS, resume_doc},
+    {"_hold_preemption", hold_preemption, METH_O, hold_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int wf_preempt_init(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}
+
+static const struct wf_hook hooks[] = {
+    WF_HOOK(pthread_cond_timedwait, WF_HOOK_PYTHON),
+};
+
+WF_HOOK_FAMILY(preempt);
