@@ -5,9 +5,9 @@
  * connection it is asked about.  If the green threads of an OS thread shared the queue, each
  * would fail with the errors of those who ran in between.
  *
- * libcrypto finds the queue through pthread_getspecific, under a key of its own.  So the hooks of pthread_getspecific and
- * pthread_setspecific answer, for that key, with the running green thread's value, and libcrypto makes it a queue as it
- * would for a new thread.  Nothing is copied when green threads switch, wherever they do.
+ * libcrypto finds the queue through pthread_getspecific, under a key of its own.  So the hooks of pthread_getspecific
+ * and pthread_setspecific answer, for that key, with the running green thread's value, and libcrypto makes it a queue
+ * as it would for a new thread.  Nothing is copied when green threads switch, wherever they do.
  *
  * Which key that is, we learn by asking each copy of libcrypto (wheels bring their own) for the last error, and looking
  * which keys it asks for.  Its other keys, under which it has random generators, stay the OS thread's: these
@@ -18,8 +18,8 @@
  *
  * Out of reach: an OpenSSL that is linked statically into an object and shows none of its functions.
  *
- * Rejected: draining the queue at each park and filling it again at the return.  Asking whether there is an error costs 50 ns
- * in OpenSSL 3.0, more than a switch, and the marks that callers set in the queue would be lost.
+ * Rejected: draining the queue at each park and filling it again at the return.  Asking whether there is an error costs
+ * 50 ns in OpenSSL 3.0, more than a switch, and the marks that callers set in the queue would be lost.
  */
 #include "errqueue.h"
 
