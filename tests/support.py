@@ -1,6 +1,7 @@
 """What the tests share: known states without sleeping, and programs judged from outside."""
 
 import concurrent.futures
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,6 +14,11 @@ import weft
 
 PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
 INSTANT_SECONDS = 0.002  # for a wait that is meant to time out
+
+# libc as a C library would call it.  Its functions are looked up when first used: by then the hooks
+# must be on, which the first spawn sees to.
+weft.spawn(int).join()
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def settle() -> None:
@@ -82,6 +88,19 @@ class Seen(NamedTuple):
     output: str
     errors: str
 
+
+# For programs: refuse(number, error) makes the kernel refuse a system call from now on.
+REFUSE = """
+import ctypes, errno, struct
+def refuse(number, error):
+    libc = ctypes.CDLL(None)
+    is_it, refused = (0x15, 0, 1, number), (6, 0, 0, 0x50000 | error)
+    steps = [(0x20, 0, 0, 0), is_it, refused, (6, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, program) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+"""
 
 IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
 

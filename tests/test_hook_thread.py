@@ -340,7 +340,7 @@ def test_a_green_thread_starts_threads(installed):
 # --- What is built on it ------------------------------------------------------------------
 
 
-def test_thread_pool_executor(installed):
+def test_thread_pool_executor(cooperative, installed):
     before = os_thread_count()
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         start = time.monotonic()

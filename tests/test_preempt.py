@@ -279,6 +279,29 @@ except KeyboardInterrupt:
     assert (seen.status, seen.output) == (0, "interrupted\n")
 
 
+def test_a_fork_meets_no_watchdog_and_the_parent_has_one_again():
+    seen = run_program(
+        """
+def os_threads():
+    return len(os.listdir("/proc/self/task"))
+weft.spawn(int).join()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+done = []
+while os_threads() == 1:
+    pass
+thread = weft.spawn(done.append, 1)
+while not done:
+    pass
+thread.join()
+print(os_threads())
+""",
+        flags=["-W", "error"],
+    )
+    assert (seen.output, seen.errors) == ("2\n", "")
+
+
 def test_uninstall_ends_the_watchdog():
     seen = run_program(
         """

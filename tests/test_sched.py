@@ -428,8 +428,8 @@ def wait(number):
     gate.wait()
     return number
 threads = [weft.spawn(wait, number) for number in range(100_000)]
-weft.set_preemption(None)
-weft.sleep(0)
+while weft.statistics().runnable:
+    weft.yield_now()
 print(weft.statistics().alive, weft.statistics().runnable)
 gate.set()
 print(sum(thread.result() for thread in threads), weft.statistics().alive)

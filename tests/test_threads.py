@@ -57,7 +57,7 @@ def test_reported_exception_can_still_be_collected(reported):
         thread.result()
 
 
-def test_collected_exception_is_not_reported(reported):
+def test_collected_exception_is_not_reported(cooperative, reported):
     thread = weft.spawn(fail, ValueError("argh"))
     with pytest.raises(ValueError, match="argh"):
         thread.result()

@@ -17,7 +17,7 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from weft import _threads  # noqa: F401 - joins the interpreter's exit, nothing to call
+from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
     GreenThread,
     all_threads,
@@ -25,6 +25,7 @@ from weft._core import (
     get_preemption,
     install,
     installed,
+    set_policy,
     set_preemption,
     sleep,
     spawn,
@@ -32,6 +33,7 @@ from weft._core import (
     uninstall,
     yield_now,
 )
+from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 
 __all__ = [
@@ -42,10 +44,13 @@ __all__ = [
     "install",
     "installed",
     "no_preempt",
+    "os_threads",
+    "set_policy",
     "set_preemption",
     "sleep",
     "spawn",
     "statistics",
+    "to_thread",
     "uninstall",
     "yield_now",
 ]

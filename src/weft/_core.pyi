@@ -10,7 +10,7 @@ runs Python; times are relative and in seconds, fractions allowed.
 
 from collections.abc import Callable
 from threading import Thread
-from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from _typeshed import structseq
 
@@ -142,6 +142,24 @@ class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, i
     def hooked_objects(self) -> int:
         """Loaded objects (the interpreter, extension modules, libraries) with such a slot."""
 
+@final
+class _Limits(structseq[Any], tuple[int, int, int, bool]):
+    @property
+    def large_stack_size(self) -> int:
+        """Bytes of C stack of the first green threads of an OS thread."""
+
+    @property
+    def large_stacks(self) -> int:
+        """How many get that much."""
+
+    @property
+    def small_stack_size(self) -> int:
+        """Bytes of C stack of the others."""
+
+    @property
+    def cheap_guards(self) -> bool:
+        """Are guards made without splitting mappings?"""
+
 def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
     """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
 
@@ -191,6 +209,31 @@ def uninstall() -> None:
 def installed() -> bool:
     """Is `install` in force?"""
 
+def set_policy(
+    pattern: str, policy: Literal["park", "release-only", "exclude", "own-thread-locals"], /
+) -> None:
+    """Say what becomes of blocking calls that a library makes, where parking would harm it.
+
+    `pattern` is for the library's file name without its folder: ``*`` stands for any text, ``?``
+    for any character.  The policies:
+
+    - ``"park"``, the default: a blocking call parks the green thread that makes it.
+    - ``"release-only"``: it parks only if the library has released the GIL.  For C code that blocks
+      holding the GIL and relies on nobody else running meanwhile.
+    - ``"exclude"``: it blocks the OS thread, with all green threads on it, as if weft were not
+      there.  For libraries that keep the identity of their threads in thread-local storage.
+    - ``"own-thread-locals"``: it parks, and each green thread has the library's C or C++
+      thread-local variables for itself.  For libraries that remember in them what they were doing.
+      To be set before any green thread calls the library.
+
+    If several patterns match, the one set last counts; setting a pattern again replaces its
+    policy.  Libraries already loaded obey at once, those loaded later before their first call.
+    ``"cygrpc*"`` is excluded from the start, and ``"_greenlet.*"`` (greenlet) has thread-local
+    variables of its own.  The interpreter itself always parks.
+
+    Raises ValueError for another policy, or a pattern that is empty or has a folder.
+    """
+
 def statistics() -> Statistics:
     """Counts since the program began."""
 
@@ -209,6 +252,12 @@ def get_preemption() -> float | None:
 def _hold_preemption(change: int, /) -> None:
     """Add to the number of reasons not to preempt the running green thread."""
 
+def _pause_preemption() -> None:
+    """End the watchdog, for a fork."""
+
+def _resume_preemption() -> None:
+    """Start the watchdog again, once `os.fork` has returned."""
+
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
@@ -217,6 +266,12 @@ def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Threa
     `threading`'s table of threads.
     """
 
+def _want_os_threads(change: int, /) -> None:
+    """Add to the number of reasons for threads the running green thread makes to be OS threads."""
+
+def _refuse_unkept() -> None:
+    """Raise RuntimeError if a library is loaded that cannot have its policy "own-thread-locals"."""
+
 def _count_threads() -> None:
     """Count the OS threads the interpreter makes from now on; makes nothing green."""
 
@@ -224,6 +279,19 @@ def _thread_counts() -> tuple[int, int, int]:
     """OS threads made by the interpreter, and by weft to help: started, alive now, most alive at
     one time.  Counted since `_count_threads` or `install`.
     """
+
+def _hooked_objects() -> list[tuple[str, int, str, list[str]]]:
+    """Every loaded object: its path, how many of its slots lead to a hook, its policy (or
+    "exempt: " and why), and the functions so hooked.
+    """
+
+def _hooked_symbols() -> list[tuple[str, Literal["all", "python", "library"], bool]]:
+    """Every function weft has a hook for: its name, in which objects it is hooked (all of them, the
+    interpreter's, or all but that), and whether this libc has it.
+    """
+
+def _limits() -> _Limits:
+    """What green threads get here."""
 
 def _finalize() -> None:
     """Stop switching for good: who is parked stays parked, and blocking calls block."""

@@ -3,8 +3,12 @@
 Preemption (see `set_preemption`) makes green threads take turns as OS threads do: between any two
 bytecodes.  Code written for gevent or asyncio may count on switches happening only where
 it waits; `no_preempt` gives it that, for the green thread that enters it.
+
+The watchdog that preempts is an OS thread.  It is not there while the process forks, so that a
+program without threads of its own is not told (by CPython, since 3.12) that it has some.
 """
 
+import os
 from types import TracebackType
 
 from weft import _core
@@ -27,3 +31,6 @@ class no_preempt:  # noqa: N801 - read as a word of the language, like contextli
         traceback: TracebackType | None,
     ) -> None:
         _core._hold_preemption(-1)
+
+
+os.register_at_fork(before=_core._pause_preemption, after_in_parent=_core._resume_preemption)

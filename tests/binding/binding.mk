@@ -49,14 +49,18 @@ $(BINDING_DIR)/test_got_fixed: BINDING_POSITION := -fno-pie -no-pie
 $(BINDING_TESTS): tests/binding/test_got.c $(BINDING_DIR)/provider.so
 	$(CC) $(BINDING_CFLAGS) $(BINDING_POSITION) -Wl,-rpath,'$$ORIGIN' -o $@ $^
 
-OURS := $(addprefix $(BINDING_DIR)/,got.o elf_object.o got_ours.o)
+OURS := $(addprefix $(BINDING_DIR)/,got.o got_record.o policy.o elf_object.o thunk_x86_64.o got_ours.o)
 
 $(BINDING_DIR)/ours.so: $(OURS)
 	$(CC) $(BINDING_CFLAGS) -shared -Wl,-z,now -o $@ $^
 
-$(BINDING_DIR)/got.o: BINDING_RENAMES := -Drealloc=ours_realloc -Dmprotect=ours_mprotect
+$(BINDING_DIR)/got.o: BINDING_RENAMES := -Dmprotect=ours_mprotect
+$(BINDING_DIR)/got_record.o: BINDING_RENAMES := -Drealloc=ours_realloc
 $(BINDING_DIR)/%.o: src/core/binding/%.c | $(BINDING_DIR)
 	$(CC) $(BINDING_CFLAGS) $(BINDING_RENAMES) -fPIC -c -o $@ $<
+
+$(BINDING_DIR)/%.o: src/core/binding/%.S | $(BINDING_DIR)
+	$(CC) -c -o $@ $<
 
 $(BINDING_DIR)/%.o: tests/binding/%.c | $(BINDING_DIR)
 	$(CC) $(BINDING_CFLAGS) -fPIC -c -o $@ $<

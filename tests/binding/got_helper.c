@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 int provided(void);
+long provided_many(int first, ...);
 
 /* A word in data (ABSOLUTE), and one that RELRO protects. */
 struct helper_table helper_table = {.parent = getppid};
@@ -50,6 +51,17 @@ pid_t helper_call_constant(void)
 pid_t helper_call_group(void)
 {
     return getpgrp();
+}
+
+uid_t helper_call_user(void)
+{
+    return getuid();
+}
+
+/* With all the registers there are for arguments, and a stack. */
+long helper_call_many(void)
+{
+    return provided_many(1, 2, 3, 4, 5, 6, 7, 8);
 }
 
 int helper_call_fsync(void)

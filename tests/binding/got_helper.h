@@ -26,6 +26,8 @@ pid_t helper_call_pointer(void);
 pid_t helper_call_table(void);
 pid_t helper_call_constant(void);
 pid_t helper_call_group(void);
+uid_t helper_call_user(void);
+long helper_call_many(void);
 int helper_call_fsync(void);
 int helper_call_sem_post(void);
 int helper_call_provided(void);

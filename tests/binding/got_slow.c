@@ -40,6 +40,11 @@ int (*slow_sync(void))(int)
     return fsync;
 }
 
+uid_t slow_user(void)
+{
+    return getuid();
+}
+
 int slow_parent(void)
 {
     return resolved(getppid());

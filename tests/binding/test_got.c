@@ -38,7 +38,7 @@ static int failed;
 
 static void *open_object(const char *name, int mode)
 {
-    char path[sizeof folder + 64];
+    char path[sizeof folder + 80];
     snprintf(path, sizeof path, "%s/%s.so", folder, name);
     void *handle = dlopen(path, mode);
     if (handle == NULL) {
@@ -365,6 +365,278 @@ static void test_python_hooks_stay_in_python(void)
     dlclose(python);
 }
 
+/* Everywhere but in CPython's object, and never by way of libc's table. */
+static void test_library_hooks_stay_out_of_python(void)
+{
+    void *python = open_flavour("early", "now", RTLD_LAZY);
+    void *other = open_flavour("early", "lazy", RTLD_LAZY);
+    void *real = dlsym(RTLD_DEFAULT, "getuid");
+    copy_memory();
+    install(symbol(python, "helper_call"));
+    CHECK(hooked(python, "helper_call_user") == 0);
+    CHECK(hooked(other, "helper_call_user") == 1);
+    CHECK(dlsym(RTLD_DEFAULT, "getuid") == real);
+    ours->uninstall();
+    CHECK(changed_words() == 0);
+    CHECK(hooked(other, "helper_call_user") == 0);
+    drop_copy();
+    dlclose(other);
+    dlclose(python);
+}
+
+/* Also in tables that ld.so has made read-only (flavours "now" and "noplt"), and in an object loaded again,
+ * most likely at the same place. */
+static void test_rescan_catches_library_hooks(void)
+{
+    install(no_python());
+    for (int i = 0; i < 2 * FLAVOURS; i++) {
+        void *late = open_flavour("late", flavours[i / 2], RTLD_LAZY);
+        uint64_t before = protections();
+        CHECK(hooked(late, "helper_call_user") == 0);
+        ours->rescan();
+        CHECK(hooked(late, "helper_call_user") == 1);
+        CHECK(protections() == before);
+        dlclose(late);
+    }
+    ours->uninstall();
+}
+
+/* ---- policies ---- */
+
+static void set_policy(const char *pattern, enum wf_policy policy)
+{
+    const char *error = "none";
+    int status = ours->set_policy(pattern, policy, &error);
+    CHECK(status == 0);
+    if (status != 0)
+        printf("set_policy: %s\n", error);
+}
+
+/* The same for other functions, all of them hooked, so that calling binds nothing but them. */
+static long hooked_calls(void *handle)
+{
+    return hooked_ways(handle) + hooked(handle, "helper_call_fsync") +
+           hooked(handle, "helper_call_provided") + hooked(handle, "helper_call_user");
+}
+
+enum { CALLS = WAYS + 3 };
+
+/* Each helper twice: as it was loaded, and when lazily bound slots have been bound. */
+static void test_excluded_objects(void)
+{
+    void *helpers[FLAVOURS];
+    for (int i = 0; i < FLAVOURS; i++)
+        helpers[i] = open_flavour("early", flavours[i], RTLD_LAZY);
+    void *neighbour = open_flavour("late", "lazy", RTLD_LAZY);
+    copy_memory();
+    set_policy("helper_early_*.so", WF_POLICY_EXCLUDE);
+    install(no_python());
+    for (int i = 0; i < FLAVOURS; i++) {
+        CHECK(hooked_calls(helpers[i]) == 0);
+        CHECK(hooked_calls(helpers[i]) == 0);
+    }
+    CHECK(hooked_calls(neighbour) == CALLS);
+    ours->uninstall();
+    CHECK(changed_words() == 0);
+    drop_copy();
+
+    set_policy("helper_early_*.so", WF_POLICY_PARK);
+    install(no_python());
+    for (int i = 0; i < FLAVOURS; i++)
+        CHECK(hooked_calls(helpers[i]) == CALLS);
+    ours->uninstall();
+    for (int i = 0; i < FLAVOURS; i++)
+        dlclose(helpers[i]);
+    dlclose(neighbour);
+}
+
+static void test_policy_of_what_is_loaded_and_installed(void)
+{
+    void *helpers[FLAVOURS];
+    for (int i = 0; i < FLAVOURS; i++)
+        helpers[i] = open_flavour("early", flavours[i], RTLD_LAZY);
+    copy_memory();
+    uint64_t before = protections();
+    install(no_python());
+    struct wf_got_report all = ours->report();
+    for (int round = 0; round < 2; round++) {
+        set_policy("helper_early_*.so", WF_POLICY_EXCLUDE);
+        CHECK(hooks_in_memory() == 0);
+        CHECK(ours->report().objects == all.objects - FLAVOURS);
+        for (int i = 0; i < FLAVOURS; i++)
+            CHECK(hooked_calls(helpers[i]) == 0);
+        set_policy("helper_early_*.so", WF_POLICY_PARK);
+        CHECK(ours->report().slots == all.slots);
+        for (int i = 0; i < FLAVOURS; i++)
+            CHECK(hooked_calls(helpers[i]) == CALLS);
+    }
+    set_policy("helper_early_*.so", WF_POLICY_EXCLUDE);
+    ours->uninstall();
+    CHECK(changed_words() == 0);
+    CHECK(protections() == before);
+    set_policy("helper_early_*.so", WF_POLICY_PARK);
+    drop_copy();
+    for (int i = 0; i < FLAVOURS; i++)
+        dlclose(helpers[i]);
+}
+
+/* libc's symbol table leads to the hooks, so an excluded object gets them first and loses them then. */
+static void test_excluded_objects_loaded_later(void)
+{
+    static const int modes[] = {RTLD_LAZY, RTLD_NOW};
+    set_policy("helper_late_*.so", WF_POLICY_EXCLUDE);
+    install(no_python());
+    for (int i = 0; i < 2 * FLAVOURS; i++) {
+        void *late = open_flavour("late", flavours[i / 2], modes[i % 2]);
+        ours->rescan();
+        CHECK(hooks_in_memory() == 0);
+        CHECK(hooked_calls(late) == 0);
+        CHECK(hooks_in_memory() == 0);
+        dlclose(late);
+    }
+    set_policy("helper_late_*.so", WF_POLICY_PARK);
+    ours->uninstall();
+}
+
+static void test_release_only_asks_at_each_call(void)
+{
+    for (int i = 0; i < FLAVOURS; i++) {
+        void *helper = open_flavour("early", flavours[i], RTLD_LAZY);
+        long (*many)(void) = (long (*)(void))symbol(helper, "helper_call_many");
+        copy_memory();
+        set_policy("helper_early_*", WF_POLICY_RELEASE_ONLY);
+        install(no_python());
+        for (int held = 0; held < 2; held++) {
+            *ours->gil_held = held;
+            CHECK(hooked_calls(helper) == (held ? 0 : CALLS));
+            CHECK(hooked(helper, "helper_call_many") == !held);
+            CHECK(many() == 12345678);
+        }
+        set_policy("helper_early_*", WF_POLICY_PARK);
+        CHECK(hooked_calls(helper) == CALLS); /* gil_held still says yes */
+        *ours->gil_held = false;
+        set_policy("helper_early_*", WF_POLICY_RELEASE_ONLY);
+        ours->uninstall();
+        CHECK(changed_words() == 0);
+        set_policy("helper_early_*", WF_POLICY_PARK);
+        drop_copy();
+        dlclose(helper);
+    }
+}
+
+static void test_the_rule_made_last_counts(void)
+{
+    void *helper = open_flavour("early", "lazy", RTLD_LAZY);
+    install(no_python());
+    set_policy("helper_early_lazy.so", WF_POLICY_EXCLUDE);
+    CHECK(hooked_calls(helper) == 0);
+    set_policy("helper_*", WF_POLICY_PARK);
+    CHECK(hooked_calls(helper) == CALLS);
+    set_policy("*_l?zy.so", WF_POLICY_EXCLUDE);
+    CHECK(hooked_calls(helper) == 0);
+    set_policy("helper_*", WF_POLICY_PARK); /* made again, so it is the last again */
+    CHECK(hooked_calls(helper) == CALLS);
+    set_policy("helper", WF_POLICY_EXCLUDE); /* not the whole name */
+    set_policy("elper_early_lazy.so", WF_POLICY_EXCLUDE);
+    CHECK(hooked_calls(helper) == CALLS);
+    ours->uninstall();
+    dlclose(helper);
+}
+
+static void test_no_rule_is_for_python(void)
+{
+    void *python = open_flavour("early", "now", RTLD_LAZY);
+    set_policy("helper_early_now.so", WF_POLICY_EXCLUDE);
+    install(symbol(python, "helper_call"));
+    CHECK(hooked_ways(python) == WAYS);
+    CHECK(hooked(python, "helper_call_group") == 1);
+    ours->uninstall();
+    set_policy("helper_early_now.so", WF_POLICY_PARK);
+    dlclose(python);
+}
+
+/* What was there before us stays there in an excluded object. */
+static void test_excluded_slots_of_others(void)
+{
+    void *helper = open_flavour("early", "lazy", RTLD_LAZY);
+    struct helper_table *table = table_of(helper);
+    pid_t (*real)(void) = table->parent;
+    table->parent = somebody_elses;
+    install(no_python());
+    set_policy("helper_early_*", WF_POLICY_EXCLUDE);
+    CHECK(table->parent == somebody_elses);
+    ours->uninstall();
+    CHECK(table->parent == somebody_elses);
+    table->parent = real;
+    set_policy("helper_early_*", WF_POLICY_PARK);
+    dlclose(helper);
+}
+
+static void test_failures_of_set_policy(void)
+{
+    void *helper = open_flavour("early", "now", RTLD_LAZY);
+    const char *error = NULL;
+    copy_memory();
+    install(no_python());
+    *ours->mprotects = 0;
+    CHECK(ours->set_policy("helper_early_*", WF_POLICY_EXCLUDE, &error) == -1);
+    CHECK(error != NULL);
+    *ours->mprotects = -1;
+    set_policy("helper_early_*", WF_POLICY_EXCLUDE);
+    CHECK(hooked_calls(helper) == 0);
+    ours->uninstall();
+    CHECK(changed_words() == 0);
+    set_policy("helper_early_*", WF_POLICY_PARK);
+    drop_copy();
+    dlclose(helper);
+}
+
+/* ---- what is told of objects ---- */
+
+struct told {
+    const char *wanted; /* part of a path */
+    size_t objects, exempt;
+    struct wf_got_object last;
+};
+
+static void remember(const struct wf_got_object *object, void *arg)
+{
+    struct told *told = arg;
+    told->objects++;
+    told->exempt += object->exempt != NULL;
+    if (strstr(object->path, told->wanted) != NULL)
+        told->last = *object;
+}
+
+static struct told told_of(const char *wanted)
+{
+    struct told told = {.wanted = wanted};
+    ours->describe(remember, &told);
+    CHECK(told.last.path != NULL);
+    return told;
+}
+
+static void test_description(void)
+{
+    void *helper = open_flavour("early", "lazy", RTLD_LAZY);
+    CHECK(told_of("helper_early_lazy").last.slots == 0);
+    install(no_python());
+    struct told told = told_of("helper_early_lazy");
+    CHECK(told.last.slots == hooks_in_memory());
+    CHECK(told.last.hooked[0]);  /* getppid */
+    CHECK(!told.last.hooked[1]); /* getpgrp, of class PYTHON */
+    CHECK(told.last.policy == WF_POLICY_PARK);
+    CHECK(told.exempt == 3); /* ours, libc, ld.so */
+    CHECK(told_of("/ours.so").last.exempt != NULL);
+    CHECK(told_of("/test_got").last.slots > 0); /* ld.so has no name for the executable */
+    set_policy("helper_early_*", WF_POLICY_EXCLUDE);
+    told = told_of("helper_early_lazy");
+    CHECK(told.last.slots == 0 && told.last.policy == WF_POLICY_EXCLUDE);
+    set_policy("helper_early_*", WF_POLICY_PARK);
+    ours->uninstall();
+    dlclose(helper);
+}
+
 static void test_executable_is_hooked(void)
 {
     long before = *ours->calls;
@@ -618,11 +890,43 @@ static void test_another_thread_loads_meanwhile(void)
 
     slow = while_loading(ours->rescan);
     CHECK(hooked(slow, "slow_parent") == 1);
+    CHECK(hooked(slow, "slow_user") == 1); /* waited for, and its read-only table written to */
     dlclose(slow);
 
     slow = while_loading(ours->uninstall);
     CHECK(hooked(slow, "slow_parent") == 0);
     dlclose(slow);
+}
+
+/* As dlsym's hook does, between loading and the first call.  How many calls met no hook? */
+static void *load_and_rescan(void *flavour)
+{
+    long missed = 0;
+    for (int i = 0; i < 200; i++) {
+        void *late = open_flavour("late", flavour, RTLD_LAZY);
+        uid_t (*call)(void) = (uid_t (*)(void))symbol(late, "helper_call_user");
+        ours->rescan();
+        long before = ours->calls_here();
+        call();
+        missed += ours->calls_here() == before;
+        dlclose(late);
+    }
+    return (void *)missed;
+}
+
+static void test_many_threads_load_and_rescan(void)
+{
+    pthread_t threads[FLAVOURS];
+    install(no_python());
+    for (int i = 0; i < FLAVOURS; i++)
+        pthread_create(&threads[i], NULL, load_and_rescan, (void *)flavours[i]);
+    for (int i = 0; i < FLAVOURS; i++) {
+        void *missed;
+        pthread_join(threads[i], &missed);
+        CHECK(missed == NULL);
+    }
+    ours->uninstall();
+    CHECK(hooks_in_memory() == 0);
 }
 
 /* In a process of its own, with got_preload.c before libc. */
@@ -696,6 +1000,17 @@ int main(int argc, char **argv)
     RUN(test_dlsym_finds_the_hook);
     RUN(test_every_version_of_a_symbol);
     RUN(test_python_hooks_stay_in_python);
+    RUN(test_library_hooks_stay_out_of_python);
+    RUN(test_rescan_catches_library_hooks);
+    RUN(test_excluded_objects);
+    RUN(test_policy_of_what_is_loaded_and_installed);
+    RUN(test_excluded_objects_loaded_later);
+    RUN(test_release_only_asks_at_each_call);
+    RUN(test_the_rule_made_last_counts);
+    RUN(test_no_rule_is_for_python);
+    RUN(test_excluded_slots_of_others);
+    RUN(test_failures_of_set_policy);
+    RUN(test_description);
     RUN(test_executable_is_hooked);
     RUN(test_unloaded_meanwhile);
     RUN(test_slots_of_others);
@@ -706,6 +1021,7 @@ int main(int argc, char **argv)
     RUN(test_misuse);
     RUN(test_other_threads_never_notice);
     RUN(test_another_thread_loads_meanwhile);
+    RUN(test_many_threads_load_and_rescan);
     RUN(test_interposer);
     return failed != 0;
 }

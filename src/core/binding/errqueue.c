@@ -47,6 +47,8 @@ static size_t key_count;
 static _Atomic uint8_t place_of[PTHREAD_KEYS_MAX];
 
 static __thread bool learning;
+static atomic_bool looking;
+static _Atomic unsigned long long looked_at; /* how many objects had been loaded when we last looked */
 
 struct wf_errqueues {
     void *of[MOST_COPIES]; /* a queue for each of the keys, or NULL */
@@ -173,7 +175,14 @@ static int note_name(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
-void wf_errqueue_look(void)
+static int note_adds(struct dl_phdr_info *info, size_t size, void *adds)
+{
+    (void)size;
+    *(unsigned long long *)adds = info->dlpi_adds;
+    return 1; /* every object tells the same */
+}
+
+static void look(void)
 {
     struct names names = {.count = 0};
 
@@ -184,6 +193,20 @@ void wf_errqueue_look(void)
             add_copy(handle);
         free(names.of[i]);
     }
+}
+
+/* Asking a libcrypto may bring us here again, and so may another OS thread: it is enough if one of them looks, as
+ * whoever loads a library calls more than once. */
+void wf_errqueue_look(void)
+{
+    unsigned long long adds;
+
+    dl_iterate_phdr(note_adds, &adds);
+    if (adds == looked_at || atomic_exchange(&looking, true))
+        return;
+    look();
+    looked_at = adds;
+    atomic_store(&looking, false);
 }
 
 void wf_errqueue_after_fork(void)

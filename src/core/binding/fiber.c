@@ -67,11 +67,12 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->start = NULL;
     fiber->arg = NULL;
     fiber->green = NULL;
+    fiber->thread_locals = NULL;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;
     fiber->attached = fiber->timed = fiber->joinable = fiber->daemon = false;
-    fiber->no_preempt = 0;
+    fiber->no_preempt = fiber->os_threads = 0;
     fiber->serial = ++serials;
     return fiber;
 }
@@ -192,6 +193,7 @@ const char *wf_reason_text(enum wf_reason reason)
     case WF_PARK_OS_THREAD: return "waiting for an OS thread to end";
     case WF_PARK_OFFLOAD: return "waiting for a call on an OS thread";
     case WF_PARK_CHILD: return "waiting for a child process";
+    case WF_PARK_SIGNAL: return "waiting for a signal";
     case WF_PARK_BACKOFF: return "waiting to try again";
     }
     return "?";

@@ -40,6 +40,7 @@ struct wf_worker;
 struct wf_green;
 struct wf_vessel;
 struct wf_errqueues;
+struct wf_thread_locals;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
@@ -62,6 +63,7 @@ enum wf_reason {
     WF_PARK_OS_THREAD,
     WF_PARK_OFFLOAD,
     WF_PARK_CHILD,
+    WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,
 };
 
@@ -80,6 +82,7 @@ struct wf_fiber {
     bool joinable;            /* RAW: stays DONE until joined or detached */
     bool daemon;
     int no_preempt;           /* reasons not to preempt it now */
+    int os_threads;           /* reasons for threads it makes now to be OS threads */
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
         struct {
@@ -89,6 +92,7 @@ struct wf_fiber {
         struct wf_fiber *next_free; /* FREE */
     };
     struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
+    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
     struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;

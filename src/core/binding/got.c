@@ -20,73 +20,69 @@
  *   D2  The symbol table we rewrite is that of the object which defines *real: libc, unless
  *       such an interposer came first (sanitizers do).  Rewriting libc's behind its back would
  *       send its dlsym(RTLD_NEXT) to the hook, and so round in circles.
- *   D3  An object that another thread is just loading is left to ld.so, who will find the hook.
+ *   D3  An object that another thread is just loading is waited for.  That thread may need the GIL, or
+ *       whatever its constructors need, so a walk must not come as a surprise: never at a park,
+ *       but at install, at uninstall, when a rule is made, and when somebody calls dlsym, who
+ *       is about to wait for ld.so himself (hook_lookup.c).
  *   D4  No slot of our own object, of libc or of ld.so is touched: the hooks, and libc's inner
  *       workings (which may hold libc's locks), must reach the real functions.
  *   D5  An object unloaded and loaded again at the same place is taken for the same one.
+ *   D6  In an excluded object a slot not bound yet gets the real function at once: bound at its
+ *       first call, it would get the hook, from libc's symbol table.
  *
  * Out of reach: calls within libc, namespaces made by dlmopen, system call instructions, and
  * addresses copied before install (found with dlsym, or held in a register by a loop that
  * runs on).  Addresses copied while we are installed reach the hook for ever: a hook must pass
  * through when there is nothing to park, and its object must never be unmapped.
- * A slot that another thread is binding at the very moment of install may be lost until a
- * rescan; a call through it blocks its OS thread, as without hooks.
+ * A slot that another thread is binding at the very moment of install may be lost: a call
+ * through it blocks its OS thread, as without hooks.
+ * What the constructors of an object call while it is loaded, and what is called in it later without
+ * anybody having looked up a symbol since, meets the hooks of class ALL only, whatever the policy.
  */
 #include "got.h"
 
 #include "elf_object.h"
+#include "got_record.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <gnu/libc-version.h>
-#include <stdlib.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { INDEX_SIZE = 512 }; /* a power of two, at least twice the hooks */
+enum { INDEX_SIZE = 2 * WF_GOT_MOST_HOOKS }; /* a power of two */
 
-struct caught_slot {
-    uintptr_t *slot;
-    uintptr_t before;
-};
-
-struct caught_object {
-    const void *dynamic; /* with base and name: which object this is */
-    uintptr_t base;
-    unsigned name;       /* hashed; the string goes when the object goes */
-    bool loaded;         /* met in the latest walk */
-    struct caught_slot *slots;
-    size_t count, room;
-};
-
-/* One set of hooks at a time; the GIL guards it. */
+/* One set of hooks at a time.  The GIL keeps install, uninstall and rules apart, the lock keeps
+ * rescans from them.  Nobody who has it waits for ld.so to finish loading. */
 static struct {
-    bool installed;
+    pthread_mutex_t lock;
+    atomic_bool installed;
     uintptr_t python;
+    const struct wf_hook *hooks;             /* also after uninstall: thunks may still be called */
     const struct wf_hook *index[INDEX_SIZE]; /* by name; open addressing */
-    struct caught_object *objects;           /* all but the exempt ones */
-    size_t count, room;
-    size_t symbols;               /* entries rewritten */
-    unsigned long long adds, subs; /* ld.so's counts when the latest walk began */
+    size_t symbols;                          /* entries rewritten */
+    atomic_ullong adds, subs;                /* ld.so's counts when the latest walk began */
+    bool unloaded;                           /* something has been, between that walk and this */
     struct {
-        uintptr_t address;        /* 0 when none */
-        int protection;           /* what it goes back to */
-    } open_page;                  /* the page that is writable for our sake */
-    const char *failure;          /* what stopped the walk */
-} got;
+        uintptr_t address;                   /* 0 when none */
+        int protection;                      /* what it goes back to */
+    } open_page;                             /* the page that is writable for our sake */
+    struct wf_elf_object executable;         /* ld.so's first, and never unloaded */
+    char executable_path[PATH_MAX];          /* ld.so has no name for it */
+    char unkept[NAME_MAX + 1];               /* as wf_got_report tells; empty: none */
+    const char *failure;                     /* what stopped the walk */
+} got = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 typedef bool visitor(const struct wf_elf_object *object);
 
 /* ---- the hooks by name ---- */
-
-static unsigned hash(const char *name)
-{
-    unsigned h = 5381;
-    while (*name != '\0')
-        h = h * 33 + (unsigned char)*name++;
-    return h;
-}
 
 static bool is_for(const struct wf_hook *hook, bool in_python)
 {
@@ -97,7 +93,7 @@ static bool is_for(const struct wf_hook *hook, bool in_python)
  * CPython's object and another for the others. */
 static const struct wf_hook **index_entry(const char *name, bool in_python)
 {
-    unsigned i = hash(name) % INDEX_SIZE;
+    unsigned i = wf_hash(name) % INDEX_SIZE;
     while (got.index[i] != NULL &&
            !(is_for(got.index[i], in_python) && strcmp(got.index[i]->name, name) == 0))
         i = (i + 1) % INDEX_SIZE;
@@ -106,11 +102,12 @@ static const struct wf_hook **index_entry(const char *name, bool in_python)
 
 static bool index_hooks(const struct wf_hook *hooks, size_t count)
 {
-    if (count > INDEX_SIZE / 2) {
+    if (count > WF_GOT_MOST_HOOKS) {
         got.failure = "too many hooks for the index";
         return false;
     }
     memset(got.index, 0, sizeof got.index);
+    got.hooks = hooks;
     for (size_t i = 0; i < count; i++)
         if (*hooks[i].real != NULL)
             *index_entry(hooks[i].name, hooks[i].class == WF_HOOK_PYTHON) = &hooks[i];
@@ -127,24 +124,44 @@ static uintptr_t real_address(const struct wf_hook *hook)
     return (uintptr_t)*hook->real;
 }
 
+/* thunk_<cpu>.S has one for each hook. */
+enum { THUNK_SIZE = 16 };
+extern const char wf_thunks[WF_GOT_MOST_HOOKS][THUNK_SIZE] __attribute__((visibility("hidden")));
+
+static uintptr_t thunk_address(const struct wf_hook *hook)
+{
+    return (uintptr_t)wf_thunks[hook - got.hooks];
+}
+
+/* Called by the thunks: where to go from here. */
+uintptr_t wf_thunk_target(unsigned index) __attribute__((visibility("hidden")));
+
+uintptr_t wf_thunk_target(unsigned index)
+{
+    const struct wf_hook *hook = &got.hooks[index];
+    return wf_got_gil_is_held() ? real_address(hook) : hook_address(hook);
+}
+
 /* ---- the real functions ---- */
 
 /* An executable linked at a fixed address (Debian's python) that takes the address of, say, fsync
  * has every object use a stub of its own as "the address of fsync".  The stub jumps through a slot
  * that we are going to rewrite, so it must not become *real: the hook would call itself. */
-static bool is_stub(const void *address)
+static bool is_stub(uintptr_t address)
 {
-    Dl_info info;
-    const ElfW(Sym) *symbol = NULL;
-    return dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) != 0 && symbol != NULL &&
-           symbol->st_shndx == SHN_UNDEF;
+    const struct wf_elf_object *executable = &got.executable;
+    size_t count = wf_elf_contains(executable, address) ? wf_elf_symbol_count(executable) : 0;
+    for (size_t i = 1; i < count; i++)
+        if (executable->symbols[i].st_shndx == SHN_UNDEF &&
+            executable->base + executable->symbols[i].st_value == address)
+            return true;
+    return false;
 }
 
-/* dladdr is slow, and only the executable has such stubs. */
-static void *find_real(const char *name, const struct wf_elf_object *executable)
+static void *find_real(const char *name)
 {
     void *address = dlsym(RTLD_DEFAULT, name);
-    if (wf_elf_contains(executable, (uintptr_t)address) && is_stub(address))
+    if (is_stub((uintptr_t)address))
         address = dlsym(RTLD_NEXT, name); /* passes by LD_PRELOAD, alas */
     return address;
 }
@@ -158,11 +175,12 @@ static int read_first(struct dl_phdr_info *info, size_t size, void *object)
 
 void wf_got_resolve(const struct wf_hook *hooks, size_t count)
 {
-    struct wf_elf_object executable = {0}; /* ld.so's first, and never unloaded */
-    dl_iterate_phdr(read_first, &executable);
+    dl_iterate_phdr(read_first, &got.executable);
+    if (readlink("/proc/self/exe", got.executable_path, sizeof got.executable_path - 1) < 0)
+        got.executable_path[0] = '\0';
     for (size_t i = 0; i < count; i++)
         if (*hooks[i].real == NULL) /* once installed, dlsym would find the hook */
-            *hooks[i].real = find_real(hooks[i].name, &executable);
+            *hooks[i].real = find_real(hooks[i].name);
 }
 
 /* ---- writing ---- */
@@ -213,13 +231,11 @@ static uintptr_t load(const uintptr_t *word)
 
 /* Another thread may be inside dlopen.  Its object is on ld.so's list already, half relocated, and
  * ld.so protects its pages when it is done; if we opened or closed one of them in the
- * meantime, one of us would write to a read-only page and die.  So a patient walk
+ * meantime, one of us would write to a read-only page and die.  So a walk
  *     1  notes how long the list is;
  *     2  waits until all on it are loaded: dlsym takes the lock under which that happens;
  *     3  visits that many objects, new ones being appended, and begins again if any has gone.
- * An impatient walk leaves out 2.  It must not open pages, but never waits for another thread. */
-enum patience { IMPATIENT, PATIENT };
-
+ * Who holds our lock never waits for ld.so in this way: the thread that is inside dlopen may want ours. */
 struct walk {
     visitor *visit;
     size_t length, position;       /* in ld.so's list */
@@ -255,26 +271,64 @@ static int visit_object(struct dl_phdr_info *info, size_t size, void *context)
     return done ? GO_ON : FAILED;
 }
 
-static bool visit_all(visitor *visit, enum patience patience)
+static int visit(struct walk walk, visitor *visitor)
+{
+    walk.visit = visitor;
+    return visitor == NULL ? GO_ON : dl_iterate_phdr(visit_object, &walk);
+}
+
+/* Everything `first`, then everything `second`, which may be NULL.  `take` is how to get the lock. */
+static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex_t *lock))
 {
     int outcome;
     do {
-        struct walk walk = {.visit = visit};
+        struct walk walk = {0};
         dl_iterate_phdr(measure, &walk);
-        if (patience == PATIENT)
-            dlsym(RTLD_DEFAULT, "dlsym");
-        outcome = dl_iterate_phdr(visit_object, &walk);
-        got.adds = walk.adds;
-        got.subs = walk.subs;
+        dlsym(RTLD_DEFAULT, "dlsym");
+        if (take(&got.lock) != 0)
+            return false;
+        wf_record_begin();
+        got.unloaded = walk.subs != got.subs;
+        got.unkept[0] = '\0';
+        outcome = walk.adds < got.adds ? DISTURBED : visit(walk, first); /* a later one was faster */
+        if (outcome == GO_ON)
+            outcome = visit(walk, second);
+        if (outcome == GO_ON) {
+            wf_record_end();
+            got.adds = walk.adds;
+            got.subs = walk.subs;
+        }
+        pthread_mutex_unlock(&got.lock);
     } while (outcome == DISTURBED);
     return outcome == GO_ON;
 }
 
-static bool is_exempt(const struct wf_elf_object *object)
+/* ---- which object is it? ---- */
+
+/* Why an object is left alone, or NULL. */
+static const char *exemption(const struct wf_elf_object *object)
 {
-    return wf_elf_contains(object, (uintptr_t)is_exempt) || /* our own */
-           wf_elf_contains(object, (uintptr_t)gnu_get_libc_version) ||
-           wf_elf_contains(object, getauxval(AT_BASE)); /* ld.so */
+    if (wf_elf_contains(object, (uintptr_t)exemption))
+        return "weft itself";
+    if (wf_elf_contains(object, (uintptr_t)gnu_get_libc_version))
+        return "libc";
+    return wf_elf_contains(object, getauxval(AT_BASE)) ? "ld.so" : NULL;
+}
+
+static bool is_python(const struct wf_elf_object *object)
+{
+    return wf_elf_contains(object, got.python);
+}
+
+static const char *path_of(const struct wf_elf_object *object)
+{
+    return object->name[0] != '\0' ? object->name : got.executable_path;
+}
+
+/* CPython's own locks and identities must be ours, whatever the rules say. */
+static enum wf_policy policy_of(const struct wf_elf_object *object)
+{
+    return is_python(object) ? WF_POLICY_PARK : wf_policy_of(path_of(object));
 }
 
 /* ---- symbols ---- */
@@ -330,168 +384,226 @@ static bool unhook_symbols(const struct wf_elf_object *object)
     return true;
 }
 
-/* ---- the record ---- */
-
-/* The array with room for one more element, moved if it had to be; NULL when memory is out, and
- * the array is then as it was. */
-static void *with_room(void *array, size_t *room, size_t count, size_t element_size)
-{
-    if (count < *room)
-        return array;
-    size_t more = count == 0 ? 8 : 2 * count;
-    void *grown = realloc(array, more * element_size);
-    if (grown == NULL)
-        got.failure = "out of memory for the record of slots";
-    else
-        *room = more;
-    return grown;
-}
-
-static struct caught_object *find_object(const struct wf_elf_object *object)
-{
-    unsigned name = hash(object->name);
-    for (size_t i = 0; i < got.count; i++) {
-        struct caught_object *caught = &got.objects[i];
-        if (caught->dynamic == object->dynamic && caught->base == object->base &&
-            caught->name == name)
-            return caught;
-    }
-    return NULL;
-}
-
-static struct caught_object *find_or_add_object(const struct wf_elf_object *object)
-{
-    struct caught_object *caught = find_object(object);
-    if (caught != NULL)
-        return caught;
-    void *objects = with_room(got.objects, &got.room, got.count, sizeof *got.objects);
-    if (objects == NULL)
-        return NULL;
-    got.objects = objects;
-    caught = &got.objects[got.count++];
-    *caught = (struct caught_object){
-        .dynamic = object->dynamic, .base = object->base, .name = hash(object->name)};
-    return caught;
-}
-
-static struct caught_slot *find_slot(const struct caught_object *object, const uintptr_t *slot)
-{
-    for (size_t i = 0; i < object->count; i++)
-        if (object->slots[i].slot == slot)
-            return &object->slots[i];
-    return NULL;
-}
-
-static struct caught_slot *find_or_add_slot(struct caught_object *object, uintptr_t *slot)
-{
-    struct caught_slot *caught = find_slot(object, slot);
-    if (caught != NULL)
-        return caught;
-    void *slots = with_room(object->slots, &object->room, object->count, sizeof *object->slots);
-    if (slots == NULL)
-        return NULL;
-    object->slots = slots;
-    caught = &object->slots[object->count++];
-    *caught = (struct caught_slot){.slot = slot};
-    return caught;
-}
-
-static void forget_objects(bool all)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < got.count; i++)
-        if (all || !got.objects[i].loaded)
-            free(got.objects[i].slots);
-        else
-            got.objects[kept++] = got.objects[i];
-    got.count = kept;
-    if (!all)
-        return;
-    free(got.objects);
-    got.objects = NULL;
-    got.room = 0;
-}
-
 /* ---- slots ---- */
 
 /* The hook that imports of `name` shall reach in this object, or NULL. */
 static const struct wf_hook *hook_for(const struct wf_elf_object *object, const char *name)
 {
-    const struct wf_hook *pythons = *index_entry(name, true);
-    const struct wf_hook *others = *index_entry(name, false);
-    if (pythons == others) /* none, or one for all */
-        return others;
-    return wf_elf_contains(object, got.python) ? pythons : others;
+    return *index_entry(name, is_python(object));
 }
 
-/* Decision D3, for the rescan, which is impatient.  A slot in a page that ends up read-only was
- * bound when its object was loaded, or is just being bound; only a slot that stays writable
- * may still be waiting for its first call. */
-static bool is_left_to_ld_so(const struct wf_elf_object *object, const uintptr_t *slot)
+/* The real function, by a way that does not lead through a slot which leads to the hook: not by the PLT of the
+ * object, and not by a stub of the executable. */
+static uintptr_t without_hook(const struct wf_elf_object *object, const struct wf_hook *hook,
+                              uintptr_t before)
 {
-    return wf_elf_is_offset(object, load(slot)) ||
-           (got.installed && (wf_elf_protection(object, (uintptr_t)slot) & PROT_WRITE) == 0);
+    return wf_elf_contains(object, before) || is_stub(before) ? real_address(hook) : before;
 }
 
-/* Recorded first, stored after: whatever fails, uninstall knows of every slot that is ours. */
-static bool catch_slot(const struct wf_elf_object *object, struct caught_object *record,
+/* What a slot shall hold under a policy.  `before`: what it held without us. */
+static uintptr_t wanted(const struct wf_elf_object *object, const struct wf_hook *hook,
+                        enum wf_policy policy, uintptr_t before)
+{
+    if (hook->class == WF_HOOK_THREAD_LOCAL)
+        return policy == WF_POLICY_OWN_THREAD_LOCALS ? hook_address(hook) : before;
+    switch (policy) {
+    case WF_POLICY_RELEASE_ONLY: return thunk_address(hook);
+    case WF_POLICY_EXCLUDE:      return without_hook(object, hook, before);
+    default:                     return hook_address(hook);
+    }
+}
+
+/* Did we write what was found in a slot, or ld.so, from a symbol that we had rewritten? */
+static bool is_our_doing(const struct wf_caught_slot *caught, const struct wf_hook *hook,
+                         uintptr_t found)
+{
+    return found == hook_address(hook) || (caught != NULL && found == caught->after);
+}
+
+/* What the slot held without us. */
+static uintptr_t held_before(const struct wf_caught_slot *caught, const struct wf_hook *hook,
+                             uintptr_t found)
+{
+    if (!is_our_doing(caught, hook, found))
+        return found;
+    return caught != NULL ? caught->before : real_address(hook);
+}
+
+/* Recorded first, stored after: whatever fails, uninstall knows of every slot that we changed. */
+static bool catch_slot(const struct wf_elf_object *object, struct wf_caught_object *record,
                        uintptr_t *slot, const struct wf_hook *hook)
 {
     uintptr_t found = load(slot);
-    if (found != hook_address(hook) && is_left_to_ld_so(object, slot))
-        return true;
-    struct caught_slot *caught = find_or_add_slot(record, slot);
-    if (caught == NULL)
-        return false;
+    struct wf_caught_slot *caught = wf_record_slot(record, slot);
+    uintptr_t before = held_before(caught, hook, found);
+    uintptr_t value = wanted(object, hook, record->policy, before);
 
-    if (found != hook_address(hook)) {
+    if (found == before && (value == before || wf_elf_is_offset(object, found)))
+        return true;
+    if (caught == NULL && (caught = wf_record_add_slot(record, slot)) == NULL) {
+        got.failure = "out of memory for the record of slots";
+        return false;
+    }
+    caught->before = before;
+    if (found != value) {
         if (!open_page(object, slot))
             return false;
-        caught->before = found;
-        store(slot, hook_address(hook));
-    } else if (caught->before == 0) { /* bound by ld.so, from a symbol we had rewritten */
-        caught->before = real_address(hook);
+        store(slot, value);
     }
+    caught->after = value;
     return true;
+}
+
+static bool has_thread_locals(const struct wf_elf_object *object)
+{
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_TLS)
+            return true;
+    return false;
+}
+
+/* The object finds its thread-local variables without asking anybody: by an offset from the thread pointer, or by a
+ * descriptor (-mtls-dialect=gnu2). */
+static void note_unkept(const struct wf_elf_object *object)
+{
+    const char *slash = strrchr(object->name, '/');
+    snprintf(got.unkept, sizeof got.unkept, "%s", slash != NULL ? slash + 1 : object->name);
 }
 
 static bool catch_slots(const struct wf_elf_object *object)
 {
     struct wf_elf_import import = {0};
-    if (is_exempt(object))
+    bool asks = false;
+    if (exemption(object) != NULL)
         return true;
-    struct caught_object *record = find_or_add_object(object);
-    if (record == NULL)
+    struct wf_caught_object *record = wf_record_find_or_add(object);
+    if (record == NULL) {
+        got.failure = "out of memory for the record of objects";
         return false;
+    }
     record->loaded = true;
+    record->complete = false;
+    record->policy = policy_of(object);
     while (wf_elf_next_import(object, &import)) {
         const struct wf_hook *hook = hook_for(object, import.name);
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
+        asks = asks || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
     }
+    record->unkept = record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object);
+    if (record->unkept)
+        note_unkept(object);
+    record->complete = true;
     return true;
+}
+
+/* For a rescan, since a program may load hundreds of objects one by one.  Once something has been unloaded, what
+ * has a record may be another object at the same place (D5). */
+static bool catch_new_slots(const struct wf_elf_object *object)
+{
+    struct wf_caught_object *record = wf_record_find(object);
+    if (record == NULL || !record->complete || got.unloaded)
+        return catch_slots(object);
+    record->loaded = true;
+    if (record->unkept)
+        note_unkept(object);
+    return true;
+}
+
+static void release_slot(const struct wf_elf_object *object, const struct wf_caught_slot *caught,
+                         uintptr_t *slot, const struct wf_hook *hook)
+{
+    uintptr_t found = load(slot);
+    uintptr_t before = held_before(caught, hook, found);
+    if (found != before && open_page(object, slot))
+        store(slot, before);
 }
 
 /* Looks at every slot, not only at the recorded ones: any may have been bound to a hook since. */
 static bool release_slots(const struct wf_elf_object *object)
 {
     struct wf_elf_import import = {0};
-    const struct caught_object *record = find_object(object);
-    if (is_exempt(object))
+    const struct wf_caught_object *record = wf_record_find(object);
+    if (exemption(object) != NULL)
         return true;
     while (wf_elf_next_import(object, &import)) {
         const struct wf_hook *hook = hook_for(object, import.name);
-        if (hook == NULL || load(import.slot) != hook_address(hook))
-            continue;
-        const struct caught_slot *caught =
-            record != NULL ? find_slot(record, import.slot) : NULL;
-        if (open_page(object, import.slot))
-            store(import.slot, caught != NULL ? caught->before : real_address(hook));
+        if (hook != NULL)
+            release_slot(object, wf_record_slot(record, import.slot), import.slot, hook);
     }
     return true;
 }
 
-/* ---- the contract of got.h ---- */
+/* ---- what is hooked ---- */
+
+static bool leads_to(const struct wf_hook *hook, uintptr_t value)
+{
+    return value == hook_address(hook) || value == thunk_address(hook);
+}
+
+struct telling {
+    void (*tell)(const struct wf_got_object *object, void *arg);
+    void *arg;
+};
+
+static int describe_object(struct dl_phdr_info *info, size_t size, void *context)
+{
+    (void)size;
+    const struct telling *telling = context;
+    struct wf_elf_object object;
+    struct wf_elf_import import = {0};
+
+    if (!wf_elf_read(&object, info))
+        return GO_ON;
+    struct wf_got_object told = {
+        .path = path_of(&object), .exempt = exemption(&object), .policy = policy_of(&object)};
+    while (told.exempt == NULL && wf_elf_next_import(&object, &import)) {
+        const struct wf_hook *hook = hook_for(&object, import.name);
+        if (hook == NULL || !leads_to(hook, load(import.slot)))
+            continue;
+        told.slots++;
+        told.hooked[hook - got.hooks] = true;
+    }
+    telling->tell(&told, telling->arg);
+    return GO_ON;
+}
+
+/* Only looks, so it need not wait for what is being loaded. */
+void wf_got_describe(void (*tell)(const struct wf_got_object *object, void *arg), void *arg)
+{
+    struct telling telling = {tell, arg};
+    pthread_mutex_lock(&got.lock);
+    dl_iterate_phdr(describe_object, &telling);
+    pthread_mutex_unlock(&got.lock);
+}
+
+static void count_object(const struct wf_caught_object *object, void *arg)
+{
+    struct wf_got_report *report = arg;
+    if (object->policy == WF_POLICY_EXCLUDE)
+        return;
+    report->slots += object->count;
+    report->objects += object->count > 0;
+}
+
+struct wf_got_report wf_got_report(void)
+{
+    struct wf_got_report report = {0};
+    pthread_mutex_lock(&got.lock);
+    report.symbols = got.symbols;
+    report.unkept = got.unkept[0] != '\0' ? got.unkept : NULL;
+    wf_record_each(count_object, &report);
+    pthread_mutex_unlock(&got.lock);
+    return report;
+}
+
+/* ---- on, off, and again ---- */
+
+static void undo(void)
+{
+    got.installed = false; /* no rescan catches again what is being released */
+    visit_all(unhook_symbols, release_slots, pthread_mutex_lock);
+}
 
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
                    const char **error)
@@ -499,54 +611,72 @@ int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python
     got.failure = "hooks are installed already";
     if (!got.installed && index_hooks(hooks, count)) {
         got.python = (uintptr_t)python;
-        bool complete = visit_all(hook_symbols, PATIENT) && visit_all(catch_slots, PATIENT);
-        got.installed = true;
-        if (complete)
+        if (visit_all(hook_symbols, catch_slots, pthread_mutex_lock)) {
+            got.installed = true;
             return 0;
-        wf_got_uninstall();
+        }
+        undo();
     }
     *error = got.failure;
     return -1;
 }
 
-static int is_news(struct dl_phdr_info *info, size_t size, void *context)
+void wf_got_uninstall(void)
 {
-    (void)size;
-    *(bool *)context = info->dlpi_adds != got.adds || info->dlpi_subs != got.subs;
-    return 1; /* every object tells the same */
+    if (got.installed)
+        undo();
+}
+
+/* Every object tells the same, so that a walk of one is enough. */
+static int measure_one(struct dl_phdr_info *info, size_t size, void *context)
+{
+    measure(info, size, context);
+    return 1;
+}
+
+/* Whoever has the lock is walking, and done in a moment.  But he may be us (an allocator that looks up a symbol
+ * while we allocate), or wait for us (in somebody's callback of dl_iterate_phdr we have ld.so's
+ * lock): then the news are left to the next rescan. */
+static int take_if_installed(pthread_mutex_t *lock)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    int error = pthread_mutex_timedlock(lock, &until);
+    if (error != 0 || got.installed)
+        return error;
+    pthread_mutex_unlock(lock);
+    return ECANCELED;
 }
 
 void wf_got_rescan(void)
 {
-    bool news = false;
-    if (got.installed)
-        dl_iterate_phdr(is_news, &news);
-    if (!news)
-        return;
-    for (size_t i = 0; i < got.count; i++)
-        got.objects[i].loaded = false;
-    if (visit_all(catch_slots, IMPATIENT))
-        forget_objects(false);
-    else
-        got.adds = 0; /* so that the next call tries again */
-}
-
-void wf_got_uninstall(void)
-{
+    struct walk now = {0};
     if (!got.installed)
         return;
-    visit_all(unhook_symbols, PATIENT);
-    visit_all(release_slots, PATIENT);
-    forget_objects(true);
-    got.installed = false;
+    dl_iterate_phdr(measure_one, &now);
+    if (now.adds != got.adds || now.subs != got.subs)
+        visit_all(catch_new_slots, NULL, take_if_installed);
 }
 
-struct wf_got_report wf_got_report(void)
+int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **error)
 {
-    struct wf_got_report report = {.symbols = got.symbols};
-    for (size_t i = 0; i < got.count; i++) {
-        report.slots += got.objects[i].count;
-        report.objects += got.objects[i].count > 0;
-    }
-    return report;
+    pthread_mutex_lock(&got.lock);
+    bool made = wf_policy_set(pattern, policy);
+    pthread_mutex_unlock(&got.lock);
+    got.failure = "out of memory for the rule";
+    if (made && (!got.installed || visit_all(catch_slots, NULL, pthread_mutex_lock)))
+        return 0;
+    *error = got.failure;
+    return -1;
+}
+
+void wf_got_before_fork(void)
+{
+    pthread_mutex_lock(&got.lock);
+}
+
+void wf_got_after_fork(void)
+{
+    pthread_mutex_unlock(&got.lock);
 }

@@ -16,14 +16,14 @@
 #include <string.h>
 
 static const struct wf_hook_family *const families[] = {
-    &wf_hooks_socket,    &wf_hooks_file,    &wf_hooks_poll,      &wf_hooks_time,
-    &wf_hooks_semaphore, &wf_hooks_mutex,   &wf_hooks_condition, &wf_hooks_rwlock,
-    &wf_hooks_once,      &wf_hooks_thread,  &wf_hooks_join,      &wf_hooks_process,
-    &wf_hooks_resolve,   &wf_hooks_signal,  &wf_hooks_preempt,
-    &wf_hooks_errqueue,
+    &wf_hooks_socket,   &wf_hooks_file,    &wf_hooks_disk,      &wf_hooks_splice,  &wf_hooks_descriptor, &wf_hooks_open,
+    &wf_hooks_lockfile, &wf_hooks_queue,   &wf_hooks_poll,      &wf_hooks_time,    &wf_hooks_process,    &wf_hooks_resolve,
+    &wf_hooks_signal,   &wf_hooks_sigwait, &wf_hooks_thread,    &wf_hooks_join,    &wf_hooks_once,       &wf_hooks_semaphore,
+    &wf_hooks_mutex,    &wf_hooks_rwlock,  &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt,   &wf_hooks_lookup,
+    &wf_hooks_thread_local,
 };
 #define FAMILIES (sizeof families / sizeof *families)
-#define MOST_HOOKS 160
+#define MOST_HOOKS 224
 
 static struct wf_hook table[MOST_HOOKS];
 static size_t table_len;
@@ -52,6 +52,26 @@ static void collect_table(void)
         python_base = info.dli_fbase;
 }
 
+/* With greenlet, say, two green threads of one OS thread would use each other's C stacks (docs/design/0013). */
+int wf_hook_refuse_unkept(void)
+{
+    const char *unkept = wf_got_report().unkept;
+
+    if (unkept == NULL)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s cannot be used with weft: each green thread must have its own of the library's "
+                 "thread-local variables, and this build hides them; install another build of it",
+                 unkept);
+    return -1;
+}
+
+const struct wf_hook *wf_hook_table(size_t *count)
+{
+    *count = table_len;
+    return table;
+}
+
 int wf_hook_ensure(void)
 {
     const char *error;
@@ -64,6 +84,10 @@ int wf_hook_ensure(void)
     collect_table();
     if (wf_got_install(table, table_len, (void *)PyEval_SaveThread, &error) < 0) {
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
+        return -1;
+    }
+    if (wf_hook_refuse_unkept() < 0) {
+        wf_got_uninstall();
         return -1;
     }
     installed = true;
@@ -143,6 +167,22 @@ static PyObject *is_installed(PyObject *module, PyObject *ignored)
     return PyBool_FromLong(installed && wf_thread_get_mode() == WF_THREADS_GREEN);
 }
 
+PyDoc_STRVAR(want_os_threads_doc,
+"_want_os_threads(change, /)\n--\n\n"
+"Adds to the running green thread's count of reasons for the threads it makes to be OS threads.");
+
+static PyObject *want_os_threads(PyObject *module, PyObject *change)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    (void)module;
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    worker->current->os_threads += (int)value;
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(count_threads_doc,
 "_count_threads()\n--\n\nCount the OS threads CPython makes from now on; makes nothing green.");
 
@@ -164,7 +204,7 @@ PyDoc_STRVAR(thread_counts_doc,
 static PyObject *thread_counts(PyObject *module, PyObject *ignored)
 {
     struct wf_thread_counts counts = wf_thread_counts();
-    struct wf_offload_threads helpers = wf_offload_threads();
+    struct wf_thread_counts helpers = wf_offload_threads();
 
     (void)module;
     (void)ignored;
@@ -256,6 +296,7 @@ static PyMethodDef functions[] = {
     {"uninstall", uninstall, METH_NOARGS, uninstall_doc},
     {"installed", is_installed, METH_NOARGS, installed_doc},
     {"statistics", statistics, METH_NOARGS, statistics_doc},
+    {"_want_os_threads", want_os_threads, METH_O, want_os_threads_doc},
     {"_count_threads", count_threads, METH_NOARGS, count_threads_doc},
     {"_thread_counts", thread_counts, METH_NOARGS, thread_counts_doc},
     {NULL, NULL, 0, NULL},
@@ -265,7 +306,8 @@ int wf_hook_init(PyObject *module)
 {
     collect_table();
     statistics_type = PyStructSequence_NewType(&statistics_desc);
-    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0)
+    if (statistics_type == NULL || PyModule_AddFunctions(module, functions) < 0
+        || wf_hooked_init(module) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Statistics", (PyObject *)statistics_type);
 }

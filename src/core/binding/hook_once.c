@@ -69,25 +69,12 @@ static void hook_call_once(once_flag *flag, void (*routine)(void))
 
 /* {=== Barriers ===} */
 
-struct arrival {
-    pthread_barrier_t *barrier;
-    int result;
-};
-
-static void arrive(void *arg)
-{
-    struct arrival *arrival = arg;
-    arrival->result = real_pthread_barrier_wait(arrival->barrier);
-}
-
 static int hook_pthread_barrier_wait(pthread_barrier_t *barrier)
 {
     struct wf_worker *worker = wf_hook_worker();
-    struct arrival arrival = {.barrier = barrier};
 
-    if (worker == NULL || !wf_offload(worker, arrive, &arrival))
-        return real_pthread_barrier_wait(barrier);
-    return arrival.result;
+    return worker == NULL ? real_pthread_barrier_wait(barrier)
+                          : (int)wf_offload(worker, WF_OFFLOAD_WAIT, real_pthread_barrier_wait, (long)barrier);
 }
 
 static const struct wf_hook hooks[] = {

@@ -159,6 +159,21 @@ struct python_start {
 static void (*runs_python)(void *); /* the function of threads that run Python code */
 static bool learning;
 
+/* gevent and eventlet put functions of their own there. */
+static int refuse_patched(PyObject *threading)
+{
+    PyObject *start = PyObject_GetAttrString(threading, "start_new_thread");
+    PyObject *home = start ? PyObject_GetAttrString(start, "__module__") : NULL;
+    bool patched = home != NULL && !PyCFunction_Check(start);
+
+    if (patched)
+        PyErr_Format(PyExc_RuntimeError,
+                     "threading cannot be made green: %S has replaced _thread.start_new_thread", home);
+    Py_XDECREF(start);
+    Py_XDECREF(home);
+    return patched || home == NULL ? -1 : 0;
+}
+
 int wf_thread_learn(void)
 {
     PyObject *threading, *function, *result;
@@ -168,6 +183,10 @@ int wf_thread_learn(void)
     threading = PyImport_ImportModule("_thread");
     if (threading == NULL)
         return -1;
+    if (refuse_patched(threading) < 0) {
+        Py_DECREF(threading);
+        return -1;
+    }
     learning = true;
     function = PyObject_GetAttrString(threading, "get_ident");
     result = function ? PyObject_CallMethod(threading, "start_new_thread", "O()", function) : NULL;
@@ -239,6 +258,11 @@ static int create_green(pthread_t *thread, const pthread_attr_t *attr, void *(*s
     return 0;
 }
 
+static bool wants_green(const struct wf_worker *worker)
+{
+    return worker == NULL || (worker->passing == 0 && worker->current->os_threads == 0);
+}
+
 static int hook_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
                                void *arg)
 {
@@ -248,8 +272,7 @@ static int hook_pthread_create(pthread_t *thread, const pthread_attr_t *attr, vo
         runs_python = function;
         return EAGAIN;
     }
-    if (mode == WF_THREADS_GREEN && function == runs_python
-             && (wf_this_worker == NULL || wf_this_worker->passing == 0))
+    if (mode == WF_THREADS_GREEN && function == runs_python && wants_green(wf_this_worker))
         return create_green(thread, attr, start, arg);
     if (mode == WF_THREADS_OS)
         return real_pthread_create(thread, attr, start, arg);

@@ -239,31 +239,47 @@ static void *watch(void *ignored)
     return NULL;
 }
 
-void wf_preempt_ensure(void)
+/* With the lock held, which keeps the new OS thread from its first look. */
+static bool start_thread(void)
 {
     sigset_t all, before;
+    int error;
 
-    if (wf_likely(watchdog.running || watchdog.off))
-        return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    watchdog.stop = false;
-    watchdog.running = pthread_create(&watchdog.thread, NULL, watch, NULL) == 0;
+    error = pthread_create(&watchdog.thread, NULL, watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
 }
 
+void wf_preempt_ensure(void)
+{
+    if (wf_likely(watchdog.running || watchdog.off))
+        return;
+    pthread_mutex_lock(&watchdog.lock);
+    if (!watchdog.running)
+        watchdog.running = start_thread();
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+/* It counts as running until it has ended, so that nobody starts another meanwhile. */
 void wf_preempt_stop(void)
 {
-    if (!watchdog.running)
-        return;
-    watchdog.running = false;
+    bool stop;
+
     pthread_mutex_lock(&watchdog.lock);
-    watchdog.stop = true;
+    stop = watchdog.running && !watchdog.stop;
+    watchdog.stop = watchdog.running;
     pthread_cond_signal(&watchdog.changed);
     pthread_mutex_unlock(&watchdog.lock);
+    if (!stop)
+        return;
     Py_BEGIN_ALLOW_THREADS
     pthread_join(watchdog.thread, NULL);
     Py_END_ALLOW_THREADS
+    pthread_mutex_lock(&watchdog.lock);
+    watchdog.running = watchdog.stop = false;
+    pthread_mutex_unlock(&watchdog.lock);
 }
 
 void wf_preempt_after_fork_child(void)
@@ -336,7 +352,8 @@ static PyObject *set_preemption(PyObject *module, PyObject *seconds)
     watchdog.slice_ns = (int64_t)(value * WF_NS_PER_S);
     watchdog.own_slice = true;
     watchdog.off = false;
-    wf_preempt_ensure();
+    if (wf_worker_count() > 0)
+        wf_preempt_ensure();
     Py_RETURN_NONE;
 }
 
@@ -353,6 +370,45 @@ static PyObject *get_preemption(PyObject *module, PyObject *ignored)
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
     return PyFloat_FromDouble((double)watchdog.slice_ns / WF_NS_PER_S);
+}
+
+PyDoc_STRVAR(pause_doc,
+"_pause_preemption()\n--\n\n"
+"End the watchdog until _resume_preemption: a process that forks should have as few OS threads as can be.");
+
+static PyObject *pause_preemption(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    wf_preempt_stop();
+    Py_RETURN_NONE;
+}
+
+static void start_again(void)
+{
+    wf_preempt_ensure();
+}
+
+static int start_again_soon(void *ignored)
+{
+    (void)ignored;
+    wf_preempt_ensure();
+    return 0;
+}
+
+PyDoc_STRVAR(resume_doc,
+"_resume_preemption()\n--\n\n"
+"Start the watchdog when os.fork has returned: CPython counts the OS threads just before.");
+
+static PyObject *resume_preemption(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    if (wf_worker_count() > 0) {
+        wf_sched_when_busy(start_again);
+        Py_AddPendingCall(start_again_soon, NULL); /* full: then when somebody wakes, or at the next spawn */
+    }
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(hold_doc,
@@ -374,6 +430,8 @@ static PyObject *hold_preemption(PyObject *module, PyObject *change)
 static PyMethodDef functions[] = {
     {"set_preemption", set_preemption, METH_O, set_preemption_doc},
     {"get_preemption", get_preemption, METH_NOARGS, get_preemption_doc},
+    {"_pause_preemption", pause_preemption, METH_NOARGS, pause_doc},
+    {"_resume_preemption", resume_preemption, METH_NOARGS, resume_doc},
     {"_hold_preemption", hold_preemption, METH_O, hold_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -28,8 +28,8 @@
 
 #include "hook.h"
 
-/* Starts the watchdog unless it runs or is not wanted; with the GIL.  Without an OS thread to be
- * had there is no preemption, which is no error. */
+/* Starts the watchdog unless it runs or is not wanted.  Without an OS thread to be had there is no preemption,
+ * which is no error. */
 void wf_preempt_ensure(void);
 
 /* Ends the watchdog and waits for its end; with the GIL. */

@@ -17,6 +17,7 @@
 #include "sched.h"
 
 #include "errqueue.h"
+#include "thread_local.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -584,6 +585,7 @@ static void vessel_main(void *arg)
         struct wf_worker *worker = fiber->worker;
         run(fiber);
         wf_errqueue_end(fiber);
+        wf_thread_locals_end(fiber);
         fiber_over(worker, fiber);
         vessel_next(worker, vessel);
     }
