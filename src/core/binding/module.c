@@ -74,10 +74,19 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* C libraries take their mutexes in handlers of their own, and those that came before us do it while we hold our
+ * locks: nobody may park then. */
+static void hold_hooks(int change)
+{
+    if (wf_this_worker != NULL)
+        wf_this_worker->passing += (unsigned)change;
+}
+
 /* fork copies memory as it is: every lock is held by the forking thread meanwhile, and taken in the order in
  * which the code nests them. */
 static void before_fork(void)
 {
+    hold_hooks(+1);
     wf_got_before_fork();
     wf_offload_before_fork();
     wf_sched_before_fork();
@@ -89,6 +98,7 @@ static void after_fork_parent(void)
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
+    hold_hooks(-1);
 }
 
 static void after_fork_child(void)
@@ -100,6 +110,7 @@ static void after_fork_child(void)
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();
+    hold_hooks(-1);
 }
 
 static int exec_module(PyObject *module)

@@ -18,7 +18,11 @@ struct rule {
 /* Rules are never freed, so there are as many as different patterns. */
 static struct rule grpc = {NULL, "cygrpc*", WF_POLICY_EXCLUDE};
 static struct rule greenlet = {&grpc, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
-static struct rule *newest = &greenlet;
+/* Allocators are called in the middle of anything, ours included: a mutex of theirs must not let go of the GIL. */
+static struct rule jemalloc = {&greenlet, "libjemalloc*", WF_POLICY_EXCLUDE};
+static struct rule tcmalloc = {&jemalloc, "libtcmalloc*", WF_POLICY_EXCLUDE};
+static struct rule mimalloc = {&tcmalloc, "libmimalloc*", WF_POLICY_EXCLUDE};
+static struct rule *newest = &mimalloc;
 
 static bool matches(const char *pattern, const char *name)
 {
