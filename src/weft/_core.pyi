@@ -144,6 +144,8 @@ class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, i
 
 @final
 class _Limits(structseq[Any], tuple[int, int, int, bool]):
+    """What `_limits` returns."""
+
     @property
     def large_stack_size(self) -> int:
         """Bytes of C stack of the first green threads of an OS thread."""
