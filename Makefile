@@ -89,7 +89,7 @@ $(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
 
 # ... many more of them, and with every thread they start green as well.
 $(CPYTHON_LONG_TARGETS): test-cpython-%: .venv/%/.weft
-	.venv/$*/bin/python tools/cpython_tests.py long --mode green install run --jobs 2
+	.venv/$*/bin/python tools/cpython_tests.py long --mode green install run --jobs 2 --timeout 60
 
 # --- Environments ---------------------------------------------------------------------------
 

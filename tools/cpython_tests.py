@@ -96,6 +96,7 @@ LONG_MODULES = [
     "test_os",
     "test_posix",
     "test_eintr",
+    "_test_eintr",  # what test_eintr runs in a process of its own
     "test_io",
     "test_fork1",
     "test_wait4",
@@ -321,8 +322,8 @@ def main() -> int:
         return 0
 
     modes = with_baselines(options.mode)
-    tester = Tester(options.exclude, options.timeout)
     known = KnownTable()
+    tester = Tester(options.exclude, options.timeout, known)
     all_runs: dict[str, Any] = {}
     all_differences: list[Difference] = []
     print_head(modes)

@@ -185,7 +185,10 @@ def in_main(body: Callable[[], None]) -> None:
 
 
 def in_run(body: Callable[[], None]) -> None:
-    importlib.import_module("weft").install()
+    weft: Any = importlib.import_module("weft")
+    weft.install()
+    # Without any green thread hooks pass straight through, and the main thread never parks.
+    weft.spawn(threading.Event().wait).daemon = True
     body()
 
 

@@ -5,6 +5,7 @@
     modes = ["install", "run"]                 # where it differs
     versions = ["3.13"]                        # left out: on all
     sometimes = true                           # left out: every time
+    hangs = true                               # it does: give it a short time only
     reason = "why, in words a reader believes"
 
 The table cannot rot: an entry whose tests ran and agreed with the baseline is reported and counts,
@@ -32,6 +33,7 @@ class Known:
     reason: str
     versions: list[str] = field(default_factory=lambda: [VERSION])
     sometimes: bool = False
+    hangs: bool = False
     differed: set[tuple[str, str]] = field(default_factory=set)  # (mode, test)
     agreed: set[tuple[str, str]] = field(default_factory=set)
 
@@ -56,6 +58,9 @@ class KnownTable:
         for known in found:
             known.differed.add((mode, test))
         return bool(found)
+
+    def hangs(self, mode: str, test: str) -> bool:
+        return any(known.hangs and known.covers(mode, test) for known in self.entries)
 
     def note_agreed(self, mode: str, test: str) -> None:
         for known in self.entries:

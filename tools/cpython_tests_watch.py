@@ -16,13 +16,16 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpython_tests_child import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from cpython_tests_known import KnownTable
 
 CHILD = Path(__file__).with_name("cpython_tests_child.py")
 
@@ -30,6 +33,7 @@ MAX_RESTARTS = 10  # of one module; after that many dead processes the module ha
 POLL_SECONDS = 0.05
 ABORT_SECONDS = 10.0  # for faulthandler to write the stacks after SIGABRT
 
+KNOWN_HANG_SECONDS = 10.0  # enough for a test that hangs to show that it no longer does
 PSEUDO = "(process)"  # stands for the test when a process dies outside of any
 
 
@@ -82,8 +86,11 @@ class Watched:
         self.broken = ""
         self.half_line = b""
 
-    def watch(self, timeout: float) -> bool:
-        """Reads the journal until the process ends; False when it made no progress in time."""
+    def watch(self, timeout_of: Callable[[str | None], float]) -> bool:
+        """Reads the journal until the process ends; False when it made no progress in time.
+
+        `timeout_of` is asked about the running test, None between two.
+        """
         progress = time.monotonic()
         while True:
             ended = self.process.poll() is not None
@@ -91,7 +98,7 @@ class Watched:
                 progress = time.monotonic()
             elif ended:
                 return True
-            elif time.monotonic() - progress > timeout:
+            elif time.monotonic() - progress > timeout_of(self.running):
                 return False
             time.sleep(POLL_SECONDS)
 
@@ -151,9 +158,14 @@ class ModuleRun:
 class Tester:
     """Runs modules in modes; knows the command's options."""
 
-    def __init__(self, exclude: list[str], timeout: float) -> None:
+    def __init__(self, exclude: list[str], timeout: float, known: KnownTable) -> None:
         self.exclude = exclude
         self.timeout = timeout
+        self.known = known
+
+    def timeout_of(self, mode: str, test: str | None) -> float:
+        known_hang = test is not None and self.known.hangs(mode, test)
+        return min(self.timeout, KNOWN_HANG_SECONDS) if known_hang else self.timeout
 
     def run(self, mode: str, module: str, only: Iterable[str] = ()) -> ModuleRun:
         result = ModuleRun(mode)
@@ -174,7 +186,7 @@ class Tester:
             Path(job.journal).touch()
             watched = Watched(job, folder)
             try:
-                in_time = watched.watch(self.timeout)
+                in_time = watched.watch(partial(self.timeout_of, job.mode))
                 if not in_time:
                     watched.abort()
             finally:
@@ -185,15 +197,15 @@ class Tester:
         status = watched.process.returncode
         if in_time and watched.finished and status == 0:
             return True
-        kind, reason = describe_end(in_time, status, watched.broken, self.timeout)
+        kind, reason = describe_end(in_time, status, watched.broken)
         victim = watched.running or PSEUDO
         result.outcomes[victim] = Outcome(kind, reason, stacks=stderr)
         return victim == PSEUDO
 
 
-def describe_end(in_time: bool, status: int, broken: str, timeout: float) -> tuple[str, str]:
+def describe_end(in_time: bool, status: int, broken: str) -> tuple[str, str]:
     if not in_time:
-        return "hang", f"no progress for {timeout:g} s"
+        return "hang", "no progress"
     if broken:
         return "error", broken
     if status < 0:
