@@ -83,9 +83,10 @@ CPYTHON_LONG_TARGETS := $(VERSIONS:%=test-cpython-%)
 $(PYTEST_TARGETS): pytest-%: .venv/%/.weft
 	.venv/$*/bin/python -m pytest
 
-# CPython's own test modules inside a green thread, compared with a plain thread.
+# CPython's own test modules inside a green thread, compared with a plain thread; and some whose threads are green.
 $(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
-	.venv/$*/bin/python tools/cpython_tests.py default
+	.venv/$*/bin/python tools/cpython_tests.py default --jobs 2
+	.venv/$*/bin/python tools/cpython_tests.py short --mode run --jobs 2
 
 # ... many more of them, and with every thread they start green as well.
 $(CPYTHON_LONG_TARGETS): test-cpython-%: .venv/%/.weft

@@ -75,6 +75,26 @@ DEFAULT_MODULES = [
     "test_weakref",
 ]
 
+# Of what the long list adds, the part that says most in a minute or two.
+SHORT_MODULES = [
+    "test_threading",
+    "test_threadsignals",
+    "_test_eintr",
+    "test_subprocess",
+    "test_fork1",
+    "test_wait4",
+    "test_socketserver",
+    "test_httpservers",
+    "test_urllib2_localnet",
+    "test_ftplib",
+    "test_smtplib",
+    "test_time",
+    "test_asyncio.test_streams",
+    "test_asyncio.test_subprocess",
+    "test_asyncio.test_threads",
+    "test_asyncio.test_unix_events",
+]
+
 LONG_MODULES = [
     *DEFAULT_MODULES,
     "test_ssl",
@@ -106,7 +126,7 @@ LONG_MODULES = [
     "test_wsgiref",
 ]
 
-LISTS = {"default": DEFAULT_MODULES, "long": LONG_MODULES}
+LISTS = {"default": DEFAULT_MODULES, "short": SHORT_MODULES, "long": LONG_MODULES}
 
 # VSOCK needs a hypervisor's other end; without one its tests hang, in plain threads too.
 DEFAULT_EXCLUDES = ["*VSOCK*"]
@@ -255,7 +275,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         default=["default"],
         metavar="MODULE",
-        help="test modules or packages, as test_queue; 'default' and 'long' stand for lists",
+        help="test modules or packages, as test_queue; 'default', 'short' and 'long' stand for lists",
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, default=["green"])
     parser.add_argument(
