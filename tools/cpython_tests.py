@@ -275,7 +275,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         default=["default"],
         metavar="MODULE",
-        help="test modules or packages, as test_queue; 'default', 'short' and 'long' stand for lists",
+        help="a test module or package, as test_queue, or a list: default, short or long",
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, default=["green"])
     parser.add_argument(

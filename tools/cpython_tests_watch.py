@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("cpython_tests_child.py")
 
-MAX_RESTARTS = 10  # of one module; after that many dead processes the module has made its point
+MAX_RESTARTS = 10  # of one module; after as many dead processes it has made its point
 POLL_SECONDS = 0.05
 ABORT_SECONDS = 10.0  # for faulthandler to write the stacks after SIGABRT
 
-KNOWN_HANG_SECONDS = 10.0  # enough for a test that hangs to show that it no longer does
+KNOWN_HANG_SECONDS = 5.0  # enough for a test that hangs to show that it no longer does
 PSEUDO = "(process)"  # stands for the test when a process dies outside of any
 
 
@@ -149,7 +149,7 @@ class ModuleRun:
     mode: str
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     seconds: float = 0.0
-    processes: int = 0
+    deaths: int = 0  # of processes, besides those that were known to hang
 
     def count(self, kind: str) -> int:
         return sum(outcome.kind == kind for outcome in self.outcomes.values())
@@ -170,7 +170,7 @@ class Tester:
     def run(self, mode: str, module: str, only: Iterable[str] = ()) -> ModuleRun:
         result = ModuleRun(mode)
         wanted = sorted(only)
-        while result.processes <= MAX_RESTARTS:
+        while result.deaths <= MAX_RESTARTS:
             job = Job(mode, module, "", wanted, sorted(result.outcomes), self.exclude)
             if self.run_process(job, result):
                 break
@@ -179,7 +179,6 @@ class Tester:
     def run_process(self, job: Job, result: ModuleRun) -> bool:
         """One process; True when the module is through, False when a new one should go on."""
         began = time.monotonic()
-        result.processes += 1
         with tempfile.TemporaryDirectory(prefix="cpython-tests-") as name:
             folder = Path(name)
             job.journal = str(folder / "journal")
@@ -200,6 +199,7 @@ class Tester:
         kind, reason = describe_end(in_time, status, watched.broken)
         victim = watched.running or PSEUDO
         result.outcomes[victim] = Outcome(kind, reason, stacks=stderr)
+        result.deaths += not self.known.hangs(job.mode, victim)
         return victim == PSEUDO
 
 
