@@ -177,6 +177,7 @@ static int refuse_patched(PyObject *threading)
 int wf_thread_learn(void)
 {
     PyObject *threading, *function, *result;
+    PyThreadState *newest;
 
     if (runs_python != NULL)
         return 0;
@@ -187,10 +188,12 @@ int wf_thread_learn(void)
         Py_DECREF(threading);
         return -1;
     }
+    newest = wf_tstate_newest();
     learning = true;
     function = PyObject_GetAttrString(threading, "get_ident");
     result = function ? PyObject_CallMethod(threading, "start_new_thread", "O()", function) : NULL;
     learning = false;
+    wf_tstate_delete_abandoned(newest);
     Py_DECREF(threading);
     Py_XDECREF(function);
     Py_XDECREF(result);
