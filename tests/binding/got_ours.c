@@ -14,6 +14,7 @@ int provided(void);
 long provided_many(int first, ...);
 
 static long calls;
+static __thread long calls_here;
 static int reallocs = -1, mprotects = -1;
 static bool gil_held;
 
@@ -30,6 +31,12 @@ static void *real_missing;
 static void count_call(void)
 {
     __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED);
+    calls_here++;
+}
+
+static long count_calls_here(void)
+{
+    return calls_here;
 }
 
 static int call_getppid(void)
@@ -131,6 +138,7 @@ __attribute__((visibility("default"))) const struct got_ours got_ours = {
     .set_policy = wf_got_set_policy,
     .describe = wf_got_describe,
     .call_getppid = call_getppid,
+    .calls_here = count_calls_here,
     .calls = &calls,
     .reallocs = &reallocs,
     .mprotects = &mprotects,

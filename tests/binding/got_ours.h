@@ -21,6 +21,8 @@ struct got_ours {
     void (*describe)(void (*tell)(const struct wf_got_object *object, void *arg), void *arg);
     int (*call_getppid)(void); /* without the detour through the hook */
 
+    long (*calls_here)(void);  /* how often the calling thread has reached any hook */
+
     long *calls;     /* how often any hook was reached */
     int *reallocs;   /* how many more realloc may succeed; negative: all */
     int *mprotects;  /* the same for mprotect */

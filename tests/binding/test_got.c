@@ -384,12 +384,13 @@ static void test_library_hooks_stay_out_of_python(void)
     dlclose(python);
 }
 
-/* Also in tables that ld.so has made read-only (flavours "now" and "noplt"). */
+/* Also in tables that ld.so has made read-only (flavours "now" and "noplt"), and in an object loaded again,
+ * most likely at the same place. */
 static void test_rescan_catches_library_hooks(void)
 {
     install(no_python());
-    for (int i = 0; i < FLAVOURS; i++) {
-        void *late = open_flavour("late", flavours[i], RTLD_LAZY);
+    for (int i = 0; i < 2 * FLAVOURS; i++) {
+        void *late = open_flavour("late", flavours[i / 2], RTLD_LAZY);
         uint64_t before = protections();
         CHECK(hooked(late, "helper_call_user") == 0);
         ours->rescan();
@@ -897,6 +898,37 @@ static void test_another_thread_loads_meanwhile(void)
     dlclose(slow);
 }
 
+/* As dlsym's hook does, between loading and the first call.  How many calls met no hook? */
+static void *load_and_rescan(void *flavour)
+{
+    long missed = 0;
+    for (int i = 0; i < 200; i++) {
+        void *late = open_flavour("late", flavour, RTLD_LAZY);
+        uid_t (*call)(void) = (uid_t (*)(void))symbol(late, "helper_call_user");
+        ours->rescan();
+        long before = ours->calls_here();
+        call();
+        missed += ours->calls_here() == before;
+        dlclose(late);
+    }
+    return (void *)missed;
+}
+
+static void test_many_threads_load_and_rescan(void)
+{
+    pthread_t threads[FLAVOURS];
+    install(no_python());
+    for (int i = 0; i < FLAVOURS; i++)
+        pthread_create(&threads[i], NULL, load_and_rescan, (void *)flavours[i]);
+    for (int i = 0; i < FLAVOURS; i++) {
+        void *missed;
+        pthread_join(threads[i], &missed);
+        CHECK(missed == NULL);
+    }
+    ours->uninstall();
+    CHECK(hooks_in_memory() == 0);
+}
+
 /* In a process of its own, with got_preload.c before libc. */
 static void test_interposer_stays_in_the_chain(void)
 {
@@ -989,6 +1021,7 @@ int main(int argc, char **argv)
     RUN(test_misuse);
     RUN(test_other_threads_never_notice);
     RUN(test_another_thread_loads_meanwhile);
+    RUN(test_many_threads_load_and_rescan);
     RUN(test_interposer);
     return failed != 0;
 }

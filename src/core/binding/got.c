@@ -20,10 +20,10 @@
  *   D2  The symbol table we rewrite is that of the object which defines *real: libc, unless
  *       such an interposer came first (sanitizers do).  Rewriting libc's behind its back would
  *       send its dlsym(RTLD_NEXT) to the hook, and so round in circles.
- *   D3  An object that another thread is just loading is waited for.  So nobody may walk who could
- *       keep that thread from finishing: we walk at install, at uninstall, when a rule is
- *       made, and when somebody calls dlsym, who is about to wait for ld.so himself
- *       (hook_lookup.c).  Never at a park.
+ *   D3  An object that another thread is just loading is waited for.  That thread may need the GIL, or
+ *       whatever its constructors need, so a walk must not come as a surprise: never at a park,
+ *       but at install, at uninstall, when a rule is made, and when somebody calls dlsym, who
+ *       is about to wait for ld.so himself (hook_lookup.c).
  *   D4  No slot of our own object, of libc or of ld.so is touched: the hooks, and libc's inner
  *       workings (which may hold libc's locks), must reach the real functions.
  *   D5  An object unloaded and loaded again at the same place is taken for the same one.
@@ -34,8 +34,8 @@
  * addresses copied before install (found with dlsym, or held in a register by a loop that
  * runs on).  Addresses copied while we are installed reach the hook for ever: a hook must pass
  * through when there is nothing to park, and its object must never be unmapped.
- * A slot that another thread is binding at the very moment of install may be lost until a
- * rescan; a call through it blocks its OS thread, as without hooks.
+ * A slot that another thread is binding at the very moment of install may be lost: a call
+ * through it blocks its OS thread, as without hooks.
  * What the constructors of an object call while it is loaded, and what is called in it later without
  * anybody having looked up a symbol since, meets the hooks of class ALL only, whatever the policy.
  */
@@ -54,6 +54,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { INDEX_SIZE = 2 * WF_GOT_MOST_HOOKS }; /* a power of two */
@@ -68,6 +69,7 @@ static struct {
     const struct wf_hook *index[INDEX_SIZE]; /* by name; open addressing */
     size_t symbols;                          /* entries rewritten */
     atomic_ullong adds, subs;                /* ld.so's counts when the latest walk began */
+    bool unloaded;                           /* something has been, between that walk and this */
     struct {
         uintptr_t address;                   /* 0 when none */
         int protection;                      /* what it goes back to */
@@ -279,8 +281,8 @@ static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex
         if (take(&got.lock) != 0)
             return false;
         wf_record_begin();
-        got.unkept[0] = '\0';
-        outcome = visit(walk, first);
+        got.unloaded = walk.subs != got.subs;
+        outcome = walk.adds < got.adds ? DISTURBED : visit(walk, first); /* a later one was faster */
         if (outcome == GO_ON)
             outcome = visit(walk, second);
         if (outcome == GO_ON) {
@@ -475,6 +477,7 @@ static bool catch_slots(const struct wf_elf_object *object)
         return false;
     }
     record->loaded = true;
+    record->complete = false;
     record->policy = policy_of(object);
     while (wf_elf_next_import(object, &import)) {
         const struct wf_hook *hook = hook_for(object, import.name);
@@ -484,6 +487,18 @@ static bool catch_slots(const struct wf_elf_object *object)
     }
     if (record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object))
         note_unkept(object);
+    record->complete = true;
+    return true;
+}
+
+/* For a rescan, since a program may load hundreds of objects one by one.  Once something has been unloaded, what
+ * has a record may be another object at the same place (D5). */
+static bool catch_new_slots(const struct wf_elf_object *object)
+{
+    struct wf_caught_object *record = wf_record_find(object);
+    if (record == NULL || !record->complete || got.unloaded)
+        return catch_slots(object);
+    record->loaded = true;
     return true;
 }
 
@@ -557,10 +572,13 @@ void wf_got_describe(void (*tell)(const struct wf_got_object *object, void *arg)
 static void count_object(const struct wf_caught_object *object, void *arg)
 {
     struct wf_got_report *report = arg;
+    size_t ours = 0;
     if (object->policy == WF_POLICY_EXCLUDE)
         return;
-    report->slots += object->count;
-    report->objects += object->count > 0;
+    for (size_t i = 0; i < object->count; i++)
+        ours += object->slots[i].after != object->slots[i].before;
+    report->slots += ours;
+    report->objects += ours > 0;
 }
 
 struct wf_got_report wf_got_report(void)
@@ -580,6 +598,7 @@ static void undo(void)
 {
     got.installed = false; /* no rescan catches again what is being released */
     visit_all(unhook_symbols, release_slots, pthread_mutex_lock);
+    got.unkept[0] = '\0';
 }
 
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
@@ -611,11 +630,15 @@ static int measure_one(struct dl_phdr_info *info, size_t size, void *context)
     return 1;
 }
 
-/* Without waiting: whoever has the lock is walking himself, and if he came too early for our news, the next
- * rescan sees them.  He may also be us: an allocator that looks up a symbol while we allocate. */
+/* Whoever has the lock is walking, and done in a moment.  But he may be us (an allocator that looks up a symbol
+ * while we allocate), or wait for us (in somebody's callback of dl_iterate_phdr we have ld.so's
+ * lock): then the news are left to the next rescan. */
 static int take_if_installed(pthread_mutex_t *lock)
 {
-    int error = pthread_mutex_trylock(lock);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    int error = pthread_mutex_timedlock(lock, &until);
     if (error != 0 || got.installed)
         return error;
     pthread_mutex_unlock(lock);
@@ -629,13 +652,14 @@ void wf_got_rescan(void)
         return;
     dl_iterate_phdr(measure_one, &now);
     if (now.adds != got.adds || now.subs != got.subs)
-        visit_all(catch_slots, NULL, take_if_installed);
+        visit_all(catch_new_slots, NULL, take_if_installed);
 }
 
 int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **error)
 {
     pthread_mutex_lock(&got.lock);
     bool made = wf_policy_set(pattern, policy);
+    got.unkept[0] = '\0'; /* the walk finds out again */
     pthread_mutex_unlock(&got.lock);
     got.failure = "out of memory for the rule";
     if (made && (!got.installed || visit_all(catch_slots, NULL, pthread_mutex_lock)))

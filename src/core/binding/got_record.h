@@ -18,6 +18,7 @@ struct wf_caught_object {
     uintptr_t base;
     unsigned name;       /* hashed; the string goes when the object goes */
     bool loaded;         /* met in the latest walk */
+    bool complete;       /* every slot has been seen to */
     enum wf_policy policy;
     struct wf_caught_slot *slots;
     size_t count, room;

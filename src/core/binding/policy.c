@@ -17,8 +17,10 @@ struct rule {
 
 /* Rules are never freed, so there are as many as different patterns. */
 static struct rule grpc = {NULL, "cygrpc*", WF_POLICY_EXCLUDE};
-static struct rule greenlet = {&grpc, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
-static struct rule *newest = &greenlet;
+static struct rule *newest = &grpc;
+
+/* This one stands above all rules: without it the process would crash. */
+static const struct rule greenlet = {NULL, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
 
 static bool matches(const char *pattern, const char *name)
 {
@@ -39,6 +41,8 @@ enum wf_policy wf_policy_of(const char *path)
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
 
+    if (matches(greenlet.pattern, name))
+        return greenlet.policy;
     for (const struct rule *rule = newest; rule != NULL; rule = rule->older)
         if (matches(rule->pattern, name))
             return rule->policy;
