@@ -15,6 +15,7 @@ from support import results, run_program, spawn_each, together
 import weft
 
 CROWD = 8
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 SOURCE = Path(__file__).with_name("thread_locals.c")
 
 
@@ -139,23 +140,26 @@ def test_imported_first_inside_a_green_thread():
 # --- Thread-local variables, one set for each green thread ---------------------------------
 
 
+def compile_module(target, *flags):
+    compiler = shlex.split(sysconfig.get_config_var("CC"))
+    include = f"-I{sysconfig.get_paths()['include']}"
+    command = [*compiler, "-shared", "-fPIC", "-O2", *flags, include, SOURCE, "-o", target]
+    subprocess.run(command, check=True)
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """Makes a folder with a package that looks like greenlet, compiled with the given flags."""
+    """Makes a package that looks like greenlet, compiled with a flag, and one that imports it."""
 
-    def build(*flags):
-        folder = tmp_path_factory.mktemp("package")
+    def make(flag):
+        folder = tmp_path_factory.mktemp("packages")
         (folder / "greenlet").mkdir()
         (folder / "greenlet" / "__init__.py").write_text("from greenlet._greenlet import *\n")
         (folder / "user.py").write_text("import greenlet\n")
-        target = folder / "greenlet" / ("_greenlet" + sysconfig.get_config_var("EXT_SUFFIX"))
-        compiler = shlex.split(sysconfig.get_config_var("CC"))
-        include = f"-I{sysconfig.get_paths()['include']}"
-        command = [*compiler, "-shared", "-fPIC", "-O2", *flags, include, SOURCE, "-o", target]
-        subprocess.run(command, check=True)
+        compile_module(folder / "greenlet" / f"_greenlet{SUFFIX}", flag)
         return f"sys.path.insert(0, {str(folder)!r})\n"
 
-    return build
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +220,45 @@ def test_a_build_that_hides_them_is_refused_by_import(hidden):
     assert seen.output.endswith("False\n")
 
 
-def test_a_policy_gives_them_to_any_library(kept_apart):
+def test_no_other_policy_can_be_set_for_greenlet(kept_apart):
     seen = run_program(
-        kept_apart + "weft.set_policy('_greenlet.*', 'park')\n"
+        kept_apart + "weft.set_policy('*', 'park')\n"
+        "weft.set_policy('_greenlet.*', 'exclude')\n"
         "import greenlet\n"
-        "def use(): return greenlet.next()\n"
-        "print([weft.spawn(use).result() for _ in range(2)])\n"
-        "weft.set_policy('_greenlet.*', 'own-thread-locals')\n"
-        "print([weft.spawn(use).result() for _ in range(2)])\n"
+        "print([weft.spawn(greenlet.next).result() for _ in range(2)])\n"
     )
-    assert seen == (0, "[(101, 1), (102, 2)]\n[(101, 1), (101, 1)]\n", "")
+    assert seen == (0, "[(101, 1), (101, 1)]\n", "")
+
+
+def test_a_policy_gives_them_to_any_library(tmp_path):
+    compile_module(tmp_path / f"remembering{SUFFIX}")
+    seen = run_program(
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import remembering\n"
+        "def use(): return [weft.spawn(remembering.next).result() for _ in range(2)]\n"
+        "print(use())\n"
+        "weft.set_policy('remembering.*', 'own-thread-locals')\n"
+        "print(use(), weft.statistics().hooked_slots)\n"
+        "weft.set_policy('remembering.*', 'park')\n"
+        "print(use(), weft.statistics().hooked_slots + 1)\n"
+    )
+    before, kept, after = seen.output.splitlines()
+    assert before == "[(101, 1), (102, 2)]"
+    assert kept.startswith("[(101, 1), (101, 1)] ")
+    assert after == kept.replace("[(101, 1), (101, 1)]", "[(103, 3), (104, 4)]")
+
+
+def test_a_policy_that_a_library_cannot_have(tmp_path):
+    compile_module(tmp_path / f"remembering{SUFFIX}", "-ftls-model=initial-exec")
+    seen = run_program(
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import remembering\n"
+        "weft.spawn(int).result()\n"
+        "try: weft.set_policy('remembering.*', 'own-thread-locals')\n"
+        "except RuntimeError as error: print(error)\n"
+        "weft.set_policy('remembering.*', 'park')\n"
+        "print(weft.spawn(int).result())\n"
+    )
+    assert seen.status == 0
+    assert seen.output.startswith("remembering")
+    assert seen.output.endswith("install another build of it\n0\n")

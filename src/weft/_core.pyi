@@ -230,8 +230,8 @@ def set_policy(
 
     If several patterns match, the one set last counts; setting a pattern again replaces its
     policy.  Libraries already loaded obey at once, those loaded later before their first call.
-    ``"cygrpc*"`` is excluded from the start, and ``"_greenlet.*"`` (greenlet) has thread-local
-    variables of its own.  The interpreter itself always parks.
+    ``"cygrpc*"`` is excluded from the start.  Whatever is set, the interpreter itself parks, and
+    greenlet has ``"own-thread-locals"``.
 
     Raises ValueError for another policy, or a pattern that is empty or has a folder.
     """

@@ -57,8 +57,7 @@ def _grpc() -> list[Finding]:
         "storage: a blocking call of it holds up every green thread of its OS thread."
     )
     advice = (
-        "Make the calls in a concurrent.futures.ThreadPoolExecutor whose threads are OS threads: "
-        "those of a program that calls weft.spawn but not weft.install, or started before install."
+        "Make its calls through weft.to_thread, or in threads started inside weft.os_threads()."
     )
     if "grpc._cython.cygrpc" in sys.modules:
         return [Finding("problem", f"{_imported('grpc', 'grpcio')}: {what}", advice)]

@@ -289,7 +289,6 @@ static bool visit_all(visitor *first, visitor *second, int (*take)(pthread_mutex
             return false;
         wf_record_begin();
         got.unloaded = walk.subs != got.subs;
-        got.unkept[0] = '\0';
         outcome = walk.adds < got.adds ? DISTURBED : visit(walk, first); /* a later one was faster */
         if (outcome == GO_ON)
             outcome = visit(walk, second);
@@ -490,8 +489,7 @@ static bool catch_slots(const struct wf_elf_object *object)
             return false;
         asks = asks || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
     }
-    record->unkept = record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object);
-    if (record->unkept)
+    if (record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object))
         note_unkept(object);
     record->complete = true;
     return true;
@@ -505,8 +503,6 @@ static bool catch_new_slots(const struct wf_elf_object *object)
     if (record == NULL || !record->complete || got.unloaded)
         return catch_slots(object);
     record->loaded = true;
-    if (record->unkept)
-        note_unkept(object);
     return true;
 }
 
@@ -580,10 +576,13 @@ void wf_got_describe(void (*tell)(const struct wf_got_object *object, void *arg)
 static void count_object(const struct wf_caught_object *object, void *arg)
 {
     struct wf_got_report *report = arg;
+    size_t ours = 0;
     if (object->policy == WF_POLICY_EXCLUDE)
         return;
-    report->slots += object->count;
-    report->objects += object->count > 0;
+    for (size_t i = 0; i < object->count; i++)
+        ours += object->slots[i].after != object->slots[i].before;
+    report->slots += ours;
+    report->objects += ours > 0;
 }
 
 struct wf_got_report wf_got_report(void)
@@ -603,6 +602,7 @@ static void undo(void)
 {
     got.installed = false; /* no rescan catches again what is being released */
     visit_all(unhook_symbols, release_slots, pthread_mutex_lock);
+    got.unkept[0] = '\0';
 }
 
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
@@ -663,6 +663,7 @@ int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **e
 {
     pthread_mutex_lock(&got.lock);
     bool made = wf_policy_set(pattern, policy);
+    got.unkept[0] = '\0'; /* the walk finds out again */
     pthread_mutex_unlock(&got.lock);
     got.failure = "out of memory for the rule";
     if (made && (!got.installed || visit_all(catch_slots, NULL, pthread_mutex_lock)))

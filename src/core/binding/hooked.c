@@ -55,7 +55,7 @@ static PyObject *set_policy(PyObject *module, PyObject *args)
         PyErr_Format(PyExc_RuntimeError, "weft could not apply the policy: %s", error);
         return NULL;
     }
-    if (wf_hook_refuse_unkept() < 0)
+    if (policy == WF_POLICY_OWN_THREAD_LOCALS && wf_hook_refuse_unkept() < 0)
         return NULL;
     Py_RETURN_NONE;
 }
