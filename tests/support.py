@@ -1,10 +1,12 @@
 """What the tests share: known states without sleeping, and programs judged from outside."""
 
+import concurrent.futures
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -58,6 +60,27 @@ def together(*functions: Callable[[], Any]) -> list[Any]:
     return results([weft.spawn(fn) for fn in functions])
 
 
+def in_os_thread(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in an OS thread; returns a function that waits for its result."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(fn(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return lambda: future.result(PROMPT_SECONDS)
+
+
+def green(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in a green thread; returns a function that waits for its result."""
+    thread = weft.spawn(fn, *args)
+    settle()
+    return lambda: thread.result(PROMPT_SECONDS)
+
+
 class Seen(NamedTuple):
     """What can be seen of a program from outside."""
 
@@ -80,6 +103,10 @@ def refuse(number, error):
 """
 
 IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
+
+
+# For run_program: 3.12 and later warn who forks with several threads.
+NO_FORK_WARNING = ("-W", "ignore::DeprecationWarning")
 
 
 def run_program(

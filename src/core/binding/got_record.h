@@ -19,6 +19,7 @@ struct wf_caught_object {
     unsigned name;       /* hashed; the string goes when the object goes */
     bool loaded;         /* met in the latest walk */
     bool complete;       /* every slot has been seen to */
+    bool unkept;         /* its policy is OWN_THREAD_LOCALS, and it does not ask ld.so for them */
     enum wf_policy policy;
     struct wf_caught_slot *slots;
     size_t count, room;

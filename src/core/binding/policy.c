@@ -17,7 +17,12 @@ struct rule {
 
 /* Rules are never freed, so there are as many as different patterns. */
 static struct rule grpc = {NULL, "cygrpc*", WF_POLICY_EXCLUDE};
-static struct rule *newest = &grpc;
+static struct rule greenlet = {&grpc, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
+/* Allocators are called in the middle of anything, ours included: a mutex of theirs must not let go of the GIL. */
+static struct rule jemalloc = {&greenlet, "libjemalloc*", WF_POLICY_EXCLUDE};
+static struct rule tcmalloc = {&jemalloc, "libtcmalloc*", WF_POLICY_EXCLUDE};
+static struct rule mimalloc = {&tcmalloc, "libmimalloc*", WF_POLICY_EXCLUDE};
+static struct rule *newest = &mimalloc;
 
 static bool matches(const char *pattern, const char *name)
 {
@@ -85,6 +90,7 @@ static const char *const texts[] = {
     [WF_POLICY_PARK] = "park",
     [WF_POLICY_RELEASE_ONLY] = "release-only",
     [WF_POLICY_EXCLUDE] = "exclude",
+    [WF_POLICY_OWN_THREAD_LOCALS] = "own-thread-locals",
 };
 
 const char *wf_policy_text(enum wf_policy policy)
