@@ -311,6 +311,20 @@ print(reader.result(10))
     assert run_program(program, timeout=15) == (0, "Bad file descriptor\n", "")
 
 
+def test_a_close_that_waits_until_all_has_arrived(tcp_pair):
+    left, right = tcp_pair
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, int(PROMPT_SECONDS)))
+    left.setblocking(False)
+    sent = left.send(bytes(BIG))
+    left.setblocking(True)
+    closer = weft.spawn(left.close)
+    settle()
+    assert closer.is_alive()
+    assert len(right.recv(sent, socket.MSG_WAITALL)) == sent
+    assert right.recv(1) == b""
+    closer.result(PROMPT_SECONDS)
+
+
 def test_a_duplicate_survives_a_close(stream, closing):
     left, right = stream
     other = closing(right.dup())

@@ -74,6 +74,9 @@ ssize_t wf_disk_read_rest(struct wf_worker *worker, int fd, const struct iovec *
 /* Is it a file on another machine, or of another process, whose answers may be long in coming? */
 bool wf_disk_is_remote(int fd);
 
+/* hook_socket.c: does a close of `fd` wait until what was sent has arrived?  May change errno. */
+bool wf_socket_lingers(int fd);
+
 /* hook_lockfile.c: fcntl with F_SETLKW or F_OFD_SETLKW. */
 int wf_lockfile_fcntl(struct wf_worker *worker, int fd, int command, long arg);
 

@@ -551,10 +551,25 @@ static int hook_shutdown(int fd, int how)
     return real_shutdown(fd, how);
 }
 
+/* Has anybody ever asked a close to wait for what was sent?  Hardly anybody does, and close need not ask. */
+static atomic_bool lingering;
+
+bool wf_socket_lingers(int fd)
+{
+    struct linger linger;
+    socklen_t len = sizeof linger;
+
+    return wf_unlikely(atomic_load_explicit(&lingering, memory_order_relaxed))
+           && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff
+           && linger.l_linger > 0;
+}
+
 static int hook_setsockopt(int fd, int level, int option, const void *value, socklen_t len)
 {
     if (level == SOL_SOCKET && (option == SO_RCVTIMEO || option == SO_SNDTIMEO))
         wf_io_mode_changed();
+    if (level == SOL_SOCKET && option == SO_LINGER)
+        atomic_store_explicit(&lingering, true, memory_order_relaxed);
     /* These make a read short though more is there: kernel TLS gives a record at a time. */
     if (level == IPPROTO_TCP && option == TCP_ULP)
         stop_guessing(fd);

@@ -13,7 +13,9 @@
  *
  * Signals.  A signal for the main green thread must end the call it is parked in, so the OS thread that makes
  * it is cancelled (pthread_cancel: glibc has a signal of its own for that, and none of the user's is
- * touched).  What the call has done by then is lost; so this is for calls that do all or nothing.
+ * touched).  What the call has done by then is lost, and what it holds stays held; so this is for bare system calls
+ * that do all or nothing.  The moment between the kernel's "done" and our having noted it cannot be closed: a signal
+ * in just that microsecond loses a lock, a descriptor or a connection.
  */
 #ifndef WF_OFFLOAD_H
 #define WF_OFFLOAD_H
