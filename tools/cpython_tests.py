@@ -5,6 +5,7 @@
     python tools/cpython_tests.py test_queue test_poll  these modules
     python tools/cpython_tests.py --mode install        threading.Thread made green as well
     python tools/cpython_tests.py --mode none           the plain-thread half alone
+    python tools/cpython_tests.py --list preemption --time-slice 0.0001     preempted without end
 
 The interpreter that runs this tool is the one that is tested; weft must be importable in it.
 Exit status: 0 when nothing differs (or there is nothing to run), 1 otherwise.
@@ -69,6 +70,18 @@ DEFAULT_MODULES = [
     "test_gc",
     "test_weakref",
 ]
+
+# Where CPython is at its most delicate: destructors, weak references, the collector, frames, locks.
+PREEMPTION_MODULES = [
+    "test_thread",
+    "test_queue",
+    "test_gc",
+    "test_weakref",
+    "test_generators",
+    "test_exceptions",
+]
+
+LISTS = {"default": DEFAULT_MODULES, "preemption": PREEMPTION_MODULES}
 
 # VSOCK needs a hypervisor's other end; without one its tests hang, in plain threads too.
 DEFAULT_EXCLUDES = ["*VSOCK*"]
@@ -208,15 +221,17 @@ class ModuleRun:
 class Tester:
     """Runs modules in modes; knows the command's options."""
 
-    def __init__(self, exclude: list[str], timeout: float) -> None:
+    def __init__(self, exclude: list[str], timeout: float, time_slice: float | None) -> None:
         self.exclude = exclude
         self.timeout = timeout
+        self.time_slice = time_slice
 
     def run(self, mode: str, module: str, only: Iterable[str] = ()) -> ModuleRun:
         result = ModuleRun(mode)
         wanted = sorted(only)
         while result.processes <= MAX_RESTARTS:
-            job = Job(mode, module, "", wanted, sorted(result.outcomes), self.exclude)
+            done = sorted(result.outcomes)
+            job = Job(mode, module, "", wanted, done, self.exclude, self.time_slice)
             if self.run_process(job, result):
                 break
         return result
@@ -371,7 +386,7 @@ def arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="'default' for the default list, or module names (in addition to MODULE)",
+        help="'default', 'preemption', or module names (in addition to MODULE)",
     )
     parser.add_argument("--mode", choices=["green", "install", "none"], default="green")
     parser.add_argument(
@@ -388,6 +403,12 @@ def arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="a process without progress for so long is taken to hang (default: %(default)g)",
     )
+    parser.add_argument(
+        "--time-slice",
+        type=float,
+        metavar="SECONDS",
+        help="preempt green threads after so long, beside one that never stops computing",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every outcome here")
     parser.add_argument("-v", "--verbose", action="store_true", help="name each test not passed")
     return parser.parse_args()
@@ -397,7 +418,7 @@ def chosen_modules(options: argparse.Namespace) -> list[str]:
     names = [*options.modules, *options.list] or ["default"]
     modules: list[str] = []
     for name in names:
-        modules += DEFAULT_MODULES if name == "default" else [name.removeprefix("test.")]
+        modules += LISTS.get(name) or [name.removeprefix("test.")]
     return list(dict.fromkeys(modules))
 
 
@@ -420,7 +441,7 @@ def main() -> int:
         return 0
 
     modes = ["thread"] if options.mode == "none" else ["thread", options.mode]
-    tester = Tester(options.exclude, options.timeout)
+    tester = Tester(options.exclude, options.timeout, options.time_slice)
     results: dict[str, Any] = {}
     counted = flaky = 0
     print_head(modes)

@@ -54,6 +54,7 @@ class Job:
     only: list[str] = field(default_factory=list)  # empty: all
     skip: list[str] = field(default_factory=list)  # have run already, or killed the last process
     exclude: list[str] = field(default_factory=list)  # patterns
+    time_slice: float | None = None  # in seconds: preempt, and give it somebody to preempt for
 
 
 class Journal:
@@ -180,6 +181,18 @@ def in_installed(body: Callable[[], None]) -> None:
     in_thread(body)
 
 
+def preempt_after(seconds: float, finished: threading.Event) -> None:
+    """Short slices, and a green thread of the same OS thread that is always runnable."""
+    weft: Any = importlib.import_module("weft")
+    weft.set_preemption(seconds)
+
+    def compute() -> None:
+        while not finished.is_set():
+            pass
+
+    weft.spawn(compute)
+
+
 IN_MODE = {"thread": in_thread, "green": in_green_thread, "install": in_installed}
 
 
@@ -214,6 +227,8 @@ def main(job: Job) -> None:
 
     threading.stack_size(STACK_SIZE)
     IN_MODE[job.mode](body)
+    if job.time_slice is not None and job.mode != "thread":
+        preempt_after(job.time_slice, finished)
     # The signals that tests raise end up here, in the main thread.  Not Thread.join: CPython 3.12's
     # takes a thread for finished when a signal handler raises in it.
     while not finished.is_set():

@@ -10,6 +10,7 @@
 #include "preempt.h"
 
 #include "sched.h"
+#include "tstate.h"
 
 #include <errno.h>
 #include <math.h>
@@ -384,12 +385,7 @@ static PyObject *pause_preemption(PyObject *module, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-static void start_again(void)
-{
-    wf_preempt_ensure();
-}
-
-static int start_again_soon(void *ignored)
+static int start_again(void *ignored)
 {
     (void)ignored;
     wf_preempt_ensure();
@@ -404,10 +400,8 @@ static PyObject *resume_preemption(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    if (wf_worker_count() > 0) {
-        wf_sched_when_busy(start_again);
-        Py_AddPendingCall(start_again_soon, NULL); /* full: then when somebody wakes, or at the next spawn */
-    }
+    if (wf_worker_count() > 0 && !wf_tstate_call_soon(start_again))
+        wf_preempt_ensure(); /* CPython 3.11 does not count */
     Py_RETURN_NONE;
 }
 
