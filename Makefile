@@ -18,7 +18,7 @@ DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
 SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.*)
-TYPED := src/weft tools examples
+TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft
@@ -26,11 +26,12 @@ TYPED := src/weft tools examples
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test test-sid bench lint asan docs clean
+.PHONY: help run test test-libraries test-sid bench lint asan docs clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
 	@echo 'make test      everything, on each of: $(VERSIONS)'
+	@echo 'make test-libraries  database drivers and other libraries, unmodified, against real servers; then a soak'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
@@ -48,6 +49,10 @@ test: engine-test binding-test $(VERSIONS:%=pytest-%) $(VERSIONS:%=cpython-%)
 
 bench: # makes an environment of its own, with weft's peers in it
 	$(PYTHON) benchmarks/run.py
+
+# Makes an environment of its own as well; servers that are not installed come from Debian's packages.
+test-libraries:
+	$(PYTHON) tests/libraries/run.py --version $(VERSION) --soak 20
 
 lint: .venv/$(VERSION)/.tools
 	$(BIN)/ruff check

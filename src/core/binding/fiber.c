@@ -185,8 +185,14 @@ const char *wf_reason_text(enum wf_reason reason)
     case WF_PARK_CONNECT: return "waiting for a connection";
     case WF_PARK_POLL: return "waiting for any of several descriptors";
     case WF_PARK_SEMAPHORE: return "waiting for a lock";
+    case WF_PARK_MUTEX: return "waiting for a C library's mutex";
+    case WF_PARK_CONDITION: return "waiting for a C library's condition variable";
+    case WF_PARK_RWLOCK: return "waiting for a C library's read-write lock";
+    case WF_PARK_ONCE: return "waiting for what is done only once";
+    case WF_PARK_OS_THREAD: return "waiting for an OS thread to end";
     case WF_PARK_OFFLOAD: return "waiting for a call on an OS thread";
     case WF_PARK_CHILD: return "waiting for a child process";
+    case WF_PARK_SIGNAL: return "waiting for a signal";
     case WF_PARK_BACKOFF: return "waiting to try again";
     }
     return "?";

@@ -39,6 +39,7 @@
 struct wf_worker;
 struct wf_green;
 struct wf_vessel;
+struct wf_errqueues;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
@@ -54,8 +55,14 @@ enum wf_reason {
     WF_PARK_CONNECT,
     WF_PARK_POLL,
     WF_PARK_SEMAPHORE,
+    WF_PARK_MUTEX,
+    WF_PARK_CONDITION,
+    WF_PARK_RWLOCK,
+    WF_PARK_ONCE,
+    WF_PARK_OS_THREAD,
     WF_PARK_OFFLOAD,
     WF_PARK_CHILD,
+    WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,
 };
 
@@ -83,6 +90,7 @@ struct wf_fiber {
         };
         struct wf_fiber *next_free; /* FREE */
     };
+    struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
     struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;

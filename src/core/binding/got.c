@@ -82,11 +82,18 @@ typedef bool visitor(const struct wf_elf_object *object);
 
 /* ---- the hooks by name ---- */
 
-/* Where `name` is in the index, or where it would go. */
-static const struct wf_hook **index_entry(const char *name)
+static bool is_for(const struct wf_hook *hook, bool in_python)
+{
+    return hook->class == WF_HOOK_ALL || in_python == (hook->class == WF_HOOK_PYTHON);
+}
+
+/* Where the hook of `name` is in the index, or where it would go.  A name may have one hook for
+ * CPython's object and another for the others. */
+static const struct wf_hook **index_entry(const char *name, bool in_python)
 {
     unsigned i = wf_hash(name) % INDEX_SIZE;
-    while (got.index[i] != NULL && strcmp(got.index[i]->name, name) != 0)
+    while (got.index[i] != NULL &&
+           !(is_for(got.index[i], in_python) && strcmp(got.index[i]->name, name) == 0))
         i = (i + 1) % INDEX_SIZE;
     return &got.index[i];
 }
@@ -101,7 +108,7 @@ static bool index_hooks(const struct wf_hook *hooks, size_t count)
     got.hooks = hooks;
     for (size_t i = 0; i < count; i++)
         if (*hooks[i].real != NULL)
-            *index_entry(hooks[i].name) = &hooks[i];
+            *index_entry(hooks[i].name, hooks[i].class == WF_HOOK_PYTHON) = &hooks[i];
     return true;
 }
 
@@ -338,7 +345,7 @@ static bool rewrite_symbol(const struct wf_elf_object *object, const ElfW(Sym) *
 {
     if (symbol->st_shndx == SHN_UNDEF)
         return true;
-    const struct wf_hook *hook = *index_entry(object->strings + symbol->st_name);
+    const struct wf_hook *hook = *index_entry(object->strings + symbol->st_name, false);
     if (hook == NULL || hook->class != WF_HOOK_ALL)
         return true;
 
@@ -379,10 +386,7 @@ static bool unhook_symbols(const struct wf_elf_object *object)
 /* The hook that imports of `name` shall reach in this object, or NULL. */
 static const struct wf_hook *hook_for(const struct wf_elf_object *object, const char *name)
 {
-    const struct wf_hook *hook = *index_entry(name);
-    if (hook == NULL || hook->class == WF_HOOK_ALL)
-        return hook;
-    return is_python(object) == (hook->class == WF_HOOK_PYTHON) ? hook : NULL;
+    return *index_entry(name, is_python(object));
 }
 
 /* The real function, by a way that does not lead through a slot which leads to the hook: not by the PLT of the

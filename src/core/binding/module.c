@@ -1,12 +1,15 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "errqueue.h"
 #include "greenthread.h"
 #include "hook.h"
+#include "io.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
 #include "tstate.h"
+#include "waitlist.h"
 
 PyDoc_STRVAR(finalize_doc,
 "_finalize()\n--\n\n"
@@ -40,6 +43,7 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
@@ -47,9 +51,11 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
+    wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
-    wf_semaphore_after_fork();
+    wf_waitlist_after_fork();
+    wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();
 }

@@ -16,6 +16,7 @@
  */
 #include "sched.h"
 
+#include "errqueue.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -582,6 +583,7 @@ static void vessel_main(void *arg)
         struct wf_fiber *fiber = vessel->fiber;
         struct wf_worker *worker = fiber->worker;
         run(fiber);
+        wf_errqueue_end(fiber);
         fiber_over(worker, fiber);
         vessel_next(worker, vessel);
     }
