@@ -313,6 +313,18 @@ int wf_context_copy(PyObject **context)
     return *context == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
+PyFrameObject *wf_tstate_frame(unsigned long ident)
+{
+    PyThreadState *tstate = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    PyFrameObject *frame = NULL;
+
+    /* One that waits for its first life may still have the identity of who made it, but no frame. */
+    for (; tstate != NULL && frame == NULL; tstate = PyThreadState_Next(tstate))
+        if (tstate->thread_id == ident)
+            frame = PyThreadState_GetFrame(tstate);
+    return frame;
+}
+
 bool wf_tstate_call_soon(int (*call)(void *))
 {
 #if PY_VERSION_HEX >= 0x030C0000
