@@ -35,10 +35,12 @@ from weft._core import (
 )
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
+from weft._stalls import blocking, warn_stalls
 
 __all__ = [
     "GreenThread",
     "all_threads",
+    "blocking",
     "current",
     "get_preemption",
     "install",
@@ -52,6 +54,7 @@ __all__ = [
     "statistics",
     "to_thread",
     "uninstall",
+    "warn_stalls",
     "yield_now",
 ]
 

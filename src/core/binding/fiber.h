@@ -82,6 +82,7 @@ struct wf_fiber {
     bool joinable;            /* RAW: stays DONE until joined or detached */
     bool daemon;
     int no_preempt;           /* reasons not to preempt it now */
+    int blocking;             /* reasons not to report that it stalls the others */
     int os_threads;           /* reasons for threads it makes now to be OS threads */
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
