@@ -33,6 +33,7 @@ from weft._core import (
     uninstall,
     yield_now,
 )
+from weft._dump import dump
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 
@@ -40,6 +41,7 @@ __all__ = [
     "GreenThread",
     "all_threads",
     "current",
+    "dump",
     "get_preemption",
     "install",
     "installed",

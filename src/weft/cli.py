@@ -25,12 +25,14 @@ import io
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Callable
 from functools import partial
 
 from weft import _core
+from weft._dump import dump_on
 from weft.report import Reporter
 
 ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], object]
@@ -54,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         ).start()
     if not options.os_threads:
         _core.install()
+        if options.dump_signal is not None:
+            dump_on(options.dump_signal)
     sys.argv[:] = program
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
@@ -83,9 +87,25 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     run.add_argument(
         "--report-json", metavar="FILE", help="at exit, write what it took to FILE, as JSON"
     )
+    run.add_argument(
+        "--dump-signal",
+        metavar="NAME",
+        type=_signal,
+        default="SIGQUIT",
+        help="write all green threads to standard error on this signal (SIGQUIT), or on none",
+    )
     # REMAINDER: what follows the program's name is the program's, options included.
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser, run
+
+
+def _signal(name: str) -> signal.Signals | None:
+    if name == "none":
+        return None
+    try:
+        return signal.Signals[name.upper()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"no signal is called {name!r}") from None
 
 
 # --- The program's surroundings --------------------------------------------------------

@@ -295,6 +295,7 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (green == NULL || green_fill(green, args, nargs, kwnames) < 0)
         goto error;
     fiber->green = (struct wf_green *)Py_NewRef((PyObject *)green);
+    Py_XSETREF(fiber->spawn_code, wf_tstate_place(&fiber->spawn_offset));
     if (!wf_sched_start_green(worker, fiber, PyThread_get_stacksize())) {
         Py_DECREF(green);
         PyErr_NoMemory();
@@ -361,6 +362,7 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
         joiner.park_id = wf_park_begin(worker);
         if (!wf_fiber_add_joiner(self->fiber, self->serial, &joiner))
             return 1;
+        worker->current->awaited = (intptr_t)self->fiber;
         wake = wf_park(worker, WF_PARK_JOIN, deadline_ns);
         wf_fiber_remove_joiner(&joiner);
         if (wf_fiber_over(self->fiber, self->serial))

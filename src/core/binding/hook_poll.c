@@ -78,6 +78,7 @@ static enum wf_wake wait_for_edges(struct wf_worker *worker, const struct pollfd
 
     if (!all && wf_deadline(LOOK_AGAIN_NS) < deadline_ns)
         until_ns = wf_deadline(LOOK_AGAIN_NS);
+    worker->current->awaited = count == 1 ? fds[0].fd : -1 - (intptr_t)count;
     wake = wf_park(worker, WF_PARK_POLL, until_ns);
     for (size_t i = 0; i < watched; i++)
         wf_reactor_unwait(&worker->reactor, &waiters[i]);

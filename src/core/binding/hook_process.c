@@ -35,6 +35,7 @@ static int (*real_waitid)(idtype_t, id_t, siginfo_t *, int);
 
 struct patience {
     struct wf_worker *worker;
+    pid_t pid;
     int pidfd;        /* -1: none, look now and then */
     int64_t pause_ns;
 };
@@ -45,7 +46,7 @@ static struct patience patience_begin(struct wf_worker *worker, pid_t pid, int o
     bool only_the_end = (options & (WUNTRACED | WCONTINUED)) == 0;
     int pidfd = pid > 0 && only_the_end ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 
-    return (struct patience){worker, pidfd, FIRST_PAUSE_NS};
+    return (struct patience){worker, pid, pidfd, FIRST_PAUSE_NS};
 }
 
 /* True: look again.  False: interrupted. */
@@ -58,6 +59,7 @@ static bool patience_wait(struct patience *patience)
         return wf_io_wait(&io);
     }
     wf_park_begin(patience->worker);
+    patience->worker->current->awaited = patience->pid > 0 ? patience->pid : -1;
     if (wf_park(patience->worker, WF_PARK_CHILD, wf_deadline(patience->pause_ns))
         == WF_INTERRUPTED) {
         errno = EINTR;

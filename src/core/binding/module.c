@@ -6,6 +6,7 @@
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
+#include "snapshot.h"
 #include "tstate.h"
 
 PyDoc_STRVAR(finalize_doc,
@@ -57,7 +58,7 @@ static void after_fork_child(void)
 static int exec_module(PyObject *module)
 {
     if (wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
-        || wf_preempt_init(module) < 0
+        || wf_preempt_init(module) < 0 || wf_snapshot_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

@@ -150,6 +150,9 @@ struct wf_offload_threads wf_offload_threads(void)
 
     pthread_mutex_lock(&pool.lock);
     threads = pool.threads;
+    threads.idle = pool.idle;
+    for (struct wf_list *node = pool.queue.next; node != &pool.queue; node = node->next)
+        threads.queued++;
     pthread_mutex_unlock(&pool.lock);
     return threads;
 }

@@ -23,6 +23,7 @@ uint64_t wf_offload_count(void);
 
 struct wf_offload_threads {
     size_t started, alive, peak_alive;
+    size_t idle, queued; /* now: OS threads without work, calls without an OS thread */
 };
 struct wf_offload_threads wf_offload_threads(void);
 

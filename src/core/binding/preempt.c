@@ -103,6 +103,7 @@ static void look_at(struct wf_worker *worker, void *arg)
     struct look *look = arg;
     int64_t over_ns;
 
+    atomic_store_explicit(&worker->clock_ns, look->now_ns, memory_order_relaxed);
     if (is_idle(worker) || worker->switches != worker->watched.switches) {
         look->all_idle = look->all_idle && is_idle(worker);
         worker->watched.switches = worker->switches;
@@ -260,6 +261,11 @@ void wf_preempt_ensure(void)
     if (!watchdog.running)
         watchdog.running = start_thread();
     pthread_mutex_unlock(&watchdog.lock);
+}
+
+bool wf_preempt_running(void)
+{
+    return watchdog.running;
 }
 
 /* It counts as running until it has ended, so that nobody starts another meanwhile. */

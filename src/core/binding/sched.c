@@ -139,6 +139,7 @@ bool wf_sched_open(struct wf_worker *worker)
 {
     worker->os_thread = pthread_self();
     worker->tid = (pid_t)syscall(SYS_gettid);
+    atomic_store(&worker->clock_ns, wf_now_ns());
     if (wf_inbox_init(&worker->inbox) < 0)
         return false;
     if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) == 0)
@@ -278,6 +279,7 @@ static void deliver(struct wf_worker *worker)
 {
     worker->since_poll = 0;
     worker->now_ns = wf_now_ns();
+    atomic_store_explicit(&worker->clock_ns, worker->now_ns, memory_order_relaxed);
     inbox_deliver(worker);
     timers_fire(worker);
     wf_reactor_doubt(&worker->reactor, worker->now_ns);
@@ -472,6 +474,8 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     worker->parks++;
     note_attachment(self);
     self->reason = reason;
+    self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
+    self->deadline_ns = deadline_ns;
     self->state = WF_PARKED;
     if (deadline_ns != WF_NEVER) {
         wf_timer_add(&worker->timers, deadline_ns, self, self->park_id);
@@ -479,6 +483,7 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     }
     leave(worker, self);
     self->reason = WF_PARK_NONE;
+    self->awaited = 0;
     errno = error;
     return self->wake;
 }

@@ -64,6 +64,7 @@ struct wf_worker {
     unsigned since_poll;      /* switches since the last look (I3) */
     unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
     int64_t now_ns;           /* at the last look */
+    _Atomic int64_t clock_ns; /* about now: the last look, the worker's own or the watchdog's; for dumps */
     int64_t slice_start_ns;
     uint64_t last_park_id;
     struct wf_run_queue runq;
