@@ -236,6 +236,13 @@ def _pause_preemption() -> None:
 def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
 
+def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
+    """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.
+
+    The judge is told the reason for which the main one was parked, and for what exactly, and
+    returns the exception to raise there.
+    """
+
 def _snapshot() -> tuple[
     list[
         tuple[

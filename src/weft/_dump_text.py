@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from weft import _core
-from weft._snapshot import Park, Snapshot, Thread, Worker, line_of
+from weft._snapshot import Park, Snapshot, Stack, Thread, Worker, line_of
 from weft._waits import Wait
 
 SHOWN = 4
@@ -27,6 +27,8 @@ BEGINNINGS = {
     getattr(threading.Thread, name).__code__ for name in ("_bootstrap", "_bootstrap_inner", "run")
 }
 """The same in every stack."""
+
+COMMAND = os.path.join(os.path.dirname(__file__), "cli.py")
 
 
 def told(snapshot: Snapshot, waits: dict[int, Wait]) -> str:
@@ -140,9 +142,7 @@ def _place(thread: Thread) -> Iterator[str]:
     if thread.spawned is not None:
         file, line = thread.spawned
         yield f"  spawned at {file}:{line}"
-    for code, instruction in reversed(thread.stack):
-        if code in BEGINNINGS:
-            continue
+    for code, instruction in _programs_part(thread.stack):
         line = line_of(code, instruction)
         yield f'    File "{code.co_filename}", line {line}, in {code.co_qualname}'
         source = linecache.getline(code.co_filename, line).strip()
@@ -150,6 +150,13 @@ def _place(thread: Thread) -> Iterator[str]:
             yield f"      {source}"
     if not thread.stack:
         yield "    has not begun yet" if thread.state == "new" else "    no Python code"
+
+
+def _programs_part(stack: Stack) -> Stack:
+    """Outermost first, without what started the thread or, in ``weft run``, the program."""
+    frames = [place for place in reversed(stack) if place[0] not in BEGINNINGS]
+    ours = [number for number, (code, _) in enumerate(frames) if code.co_filename == COMMAND]
+    return tuple(frames[ours[-1] + 1 :] if ours else frames)
 
 
 def _count(number: int, noun: str) -> str:

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from functools import partial
 
 from weft import _core
+from weft._deadlock import detect_deadlocks
 from weft._dump import dump_on
 from weft.report import Reporter
 
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         _core.install()
         if options.dump_signal is not None:
             dump_on(options.dump_signal)
+        detect_deadlocks(options.deadlocks)
     sys.argv[:] = program
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
@@ -93,6 +95,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         type=_signal,
         default="SIGQUIT",
         help="write all green threads to standard error on this signal (SIGQUIT), or on none",
+    )
+    run.add_argument(
+        "--deadlocks",
+        choices=("certain", "likely", "never"),
+        default="certain",
+        help="when to raise weft.Deadlock in the main thread (certain)",
     )
     # REMAINDER: what follows the program's name is the program's, options included.
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

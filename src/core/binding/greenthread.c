@@ -336,11 +336,12 @@ static int64_t deadline_from(PyObject *timeout)
     return ns < 0 ? -1 : wf_deadline(ns);
 }
 
-/* After a park in the API: runs Python's signal handlers if there is something for them.  -1 with an exception. */
+/* After a park in the API: runs Python's signal handlers if there is something for them, and what else was left for
+ * the main thread, as a lock's acquire does.  -1 with an exception. */
 static int see_to_signals(struct wf_worker *worker, enum wf_wake wake)
 {
     if (wake == WF_INTERRUPTED || wf_take_interrupt(worker))
-        return PyErr_CheckSignals();
+        return Py_MakePendingCalls();
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "deadlock.h"
 #include "greenthread.h"
 #include "hook.h"
 #include "offload.h"
@@ -58,7 +59,7 @@ static void after_fork_child(void)
 static int exec_module(PyObject *module)
 {
     if (wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
-        || wf_preempt_init(module) < 0 || wf_snapshot_init(module) < 0
+        || wf_preempt_init(module) < 0 || wf_snapshot_init(module) < 0 || wf_deadlock_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

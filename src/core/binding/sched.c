@@ -264,6 +264,15 @@ static inline void tell_busy(void)
         call();
 }
 
+/* {=== Who wants to know that nothing can happen ===} */
+
+static int64_t (*patience)(struct wf_worker *worker);
+
+void wf_sched_when_quiet(int64_t (*ask)(struct wf_worker *worker))
+{
+    patience = ask;
+}
+
 /* {=== The loop ===} */
 
 static void collect(struct wf_worker *worker, int64_t timeout_ns)
@@ -313,10 +322,17 @@ static int64_t quiet_ns(const struct wf_worker *worker)
     return left > 0 ? left : 0;
 }
 
+static int64_t sleep_ns(struct wf_worker *worker)
+{
+    int64_t quiet = quiet_ns(worker);
+
+    return quiet < 0 && worker->reactor.waiting == 0 ? patience(worker) : quiet;
+}
+
 static void look_and_sleep(struct wf_worker *worker)
 {
     if (wf_inbox_begin_poll(&worker->inbox))
-        collect(worker, quiet_ns(worker));
+        collect(worker, sleep_ns(worker));
     else
         wf_inbox_end_poll(&worker->inbox, false);
     tell_busy();

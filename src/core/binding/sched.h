@@ -57,6 +57,12 @@ struct wf_run_queue {
     size_t capacity, head, len;
 };
 
+/* deadlock.c: a time in which nothing can happen by itself.  Counts of parks name a situation. */
+struct wf_quiet {
+    uint64_t parks, judged;
+    int64_t look_ns, pause_ns;
+};
+
 struct wf_worker {
     struct wf_fiber *current;
     size_t live;              /* fibers besides the root; 0: hooks pass straight through */
@@ -78,6 +84,7 @@ struct wf_worker {
         uint64_t switches;
         int64_t since_ns;
     } watched;                /* the watchdog's: when it last saw something change */
+    struct wf_quiet quiet;
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
@@ -173,6 +180,10 @@ void wf_ready_call(struct wf_worker *worker);
 
 /* Calls call(), once, when the next worker wakes from sleep or gets its first green thread.  NULL: not any more. */
 void wf_sched_when_busy(void (*call)(void));
+
+/* Asks patience(worker) how long to sleep when nothing can happen by itself, for as long as that is so; negative:
+ * for ever.  Set once. */
+void wf_sched_when_quiet(int64_t (*patience)(struct wf_worker *worker));
 
 /* Async-signal-safe: the root fiber of the main OS thread shall see to its signals. */
 void wf_sched_interrupt(void);
