@@ -1,10 +1,12 @@
 """What every test gets: a time limit, a look at what it leaves behind, common fixtures."""
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -64,6 +66,22 @@ def installed():
     weft.install()
     yield
     weft.uninstall()
+
+
+@pytest.fixture(scope="session")
+def locks_path(tmp_path_factory):
+    """tests/native/locks.c as a shared library."""
+    path = tmp_path_factory.mktemp("native") / "locks.so"
+    source = Path(__file__).parent / "native" / "locks.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", path, source, "-lpthread"], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def locks(locks_path):
+    """The same, loaded as programs load their libraries: before their first green thread."""
+    weft.uninstall()
+    return ctypes.CDLL(str(locks_path))
 
 
 @pytest.fixture

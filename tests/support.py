@@ -1,9 +1,12 @@
 """What the tests share: known states without sleeping, and programs judged from outside."""
 
+import concurrent.futures
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,6 +14,11 @@ import weft
 
 PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
 INSTANT_SECONDS = 0.002  # for a wait that is meant to time out
+
+# libc as a C library would call it.  Its functions are looked up when first used: by then the hooks
+# must be on, which the first spawn sees to.
+weft.spawn(int).join()
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def settle() -> None:
@@ -52,6 +60,27 @@ def together(*functions: Callable[[], Any]) -> list[Any]:
     return results([weft.spawn(fn) for fn in functions])
 
 
+def in_os_thread(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in an OS thread; returns a function that waits for its result."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(fn(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return lambda: future.result(PROMPT_SECONDS)
+
+
+def green(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Start `fn` in a green thread; returns a function that waits for its result."""
+    thread = weft.spawn(fn, *args)
+    settle()
+    return lambda: thread.result(PROMPT_SECONDS)
+
+
 class Seen(NamedTuple):
     """What can be seen of a program from outside."""
 
@@ -60,7 +89,24 @@ class Seen(NamedTuple):
     errors: str
 
 
+# For programs: refuse(number, error) makes the kernel refuse a system call from now on.
+REFUSE = """
+import ctypes, errno, struct
+def refuse(number, error):
+    libc = ctypes.CDLL(None)
+    is_it, refused = (0x15, 0, 1, number), (6, 0, 0, 0x50000 | error)
+    steps = [(0x20, 0, 0, 0), is_it, refused, (6, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, program) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+"""
+
 IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
+
+
+# For run_program: 3.12 and later warn who forks with several threads.
+NO_FORK_WARNING = ("-W", "ignore::DeprecationWarning")
 
 
 def run_program(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support import PROMPT_SECONDS, results, run_program, settle, spawn_each
+from support import NO_FORK_WARNING, PROMPT_SECONDS, results, run_program, settle, spawn_each
 
 import weft
 
@@ -43,7 +43,7 @@ def work():
 
 def forking(program):
     """Run a program that forks, without 3.12's warning that it has several threads."""
-    return run_program(FORKS + program, flags=["-W", "ignore::DeprecationWarning"])
+    return run_program(FORKS + program, flags=NO_FORK_WARNING)
 
 
 def test_the_child_of_main_works():

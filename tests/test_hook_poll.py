@@ -1,14 +1,18 @@
 """Waiting for any of several descriptors: select, poll, epoll, and selectors on top of them."""
 
+import ctypes
+import errno
 import itertools
 import os
 import select
 import selectors
+import signal
 import socket
+import threading
 import time
 
 import pytest
-from support import PROMPT_SECONDS, results, settle, spawn_each
+from support import PROMPT_SECONDS, REFUSE, libc, results, run_program, settle, spawn_each
 
 import weft
 
@@ -357,3 +361,118 @@ def test_a_server_around_a_selector(closing):
     serving = weft.spawn(serve, 20)
     assert results(spawn_each(client, range(20))) == [b"ARGH%d" % n for n in range(20)]
     serving.result(PROMPT_SECONDS)
+
+
+# --- Signal masks -------------------------------------------------------------------------
+
+TEN_SECONDS = (ctypes.c_long * 2)(10, 0)
+
+
+def mask_of(*numbers):
+    bits = sum(1 << (number - 1) for number in numbers)
+    return ctypes.create_string_buffer(bits.to_bytes(128, "little"), 128)
+
+
+def pollfd(sock):
+    return (ctypes.c_int * 2)(sock.fileno(), select.POLLIN)
+
+
+def fd_set(sock):
+    bits = ctypes.create_string_buffer(128)
+    bits[sock.fileno() // 8] = 1 << sock.fileno() % 8
+    return bits
+
+
+def epoll_pwait(name, timeout):
+    def wait(sock, mask):
+        with select.epoll() as epoll:
+            epoll.register(sock, select.EPOLLIN)
+            events = ctypes.create_string_buffer(12)
+            return getattr(libc, name)(epoll.fileno(), events, 1, timeout, mask)
+
+    return wait
+
+
+MASKED = {
+    "ppoll": lambda sock, mask: libc.ppoll(pollfd(sock), 1, TEN_SECONDS, mask),
+    "__ppoll_chk": lambda sock, mask: libc.__ppoll_chk(pollfd(sock), 1, TEN_SECONDS, mask, 8),
+    "pselect": lambda sock, mask: libc.pselect(
+        sock.fileno() + 1, fd_set(sock), None, None, TEN_SECONDS, mask
+    ),
+    "epoll_pwait": epoll_pwait("epoll_pwait", 10_000),
+    "epoll_pwait2": epoll_pwait("epoll_pwait2", TEN_SECONDS),
+}
+masked = pytest.mark.parametrize("wait", MASKED.values(), ids=MASKED.keys())
+
+
+@pytest.fixture
+def hangup():
+    """SIGHUP is blocked, and its handler counts; sends it to this OS thread."""
+    calls = []
+    handler = signal.signal(signal.SIGHUP, lambda *_: calls.append(1))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    yield lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGHUP, handler)
+    assert calls == [1]
+
+
+def outcome(wait, *args):
+    ctypes.set_errno(0)
+    result = wait(*args)
+    return result, ctypes.get_errno()
+
+
+@masked
+def test_a_pending_signal_that_the_mask_lets_in_ends_the_wait(pair, hangup, wait):
+    hangup()
+    waiter = weft.spawn(outcome, wait, pair[0], mask_of())
+    assert waiter.result(PROMPT_SECONDS) == (-1, errno.EINTR)
+    weft.sleep(0)
+
+
+@masked
+def test_a_signal_that_the_mask_lets_in_ends_a_parked_wait(pair, hangup, wait):
+    waiter = weft.spawn(outcome, wait, pair[0], mask_of())
+    settle()
+    hangup()
+    assert waiter.result(PROMPT_SECONDS) == (-1, errno.EINTR)
+    weft.sleep(0)
+
+
+@masked
+def test_what_is_ready_comes_before_a_signal_that_is_not_let_in(pair, hangup, wait):
+    waiter = weft.spawn(outcome, wait, pair[0], mask_of(signal.SIGHUP))
+    settle()
+    hangup()
+    pair[1].send(b"x")
+    assert waiter.result(PROMPT_SECONDS) == (1, 0)
+
+
+# --- When the kernel refuses to watch -----------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "ENOMEM"])
+@pytest.mark.parametrize("way", ["recv", "poll", "select"])
+def test_what_cannot_be_watched_is_looked_at_now_and_then(error, way):
+    program = (
+        REFUSE
+        + f"""
+left, right = socket.socketpair()
+weft.spawn(int).join()
+refuse(233, errno.{error})  # epoll_ctl
+import select
+def poll():
+    poll = select.poll()
+    poll.register(right, select.POLLIN)
+    return poll.poll(10_000) != []
+ways = {{"recv": lambda: right.recv(1) == b"x", "poll": poll,
+         "select": lambda: select.select([right], [], [], 10)[0] == [right]}}
+waiter = weft.spawn(ways[{way!r}])
+weft.sleep(0.005)
+print(waiter.is_alive())
+left.send(b"x")
+print(waiter.result(10))
+"""
+    )
+    assert run_program(program) == (0, "True\nTrue\n", "")

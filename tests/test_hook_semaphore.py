@@ -14,6 +14,8 @@ import pytest
 from support import (
     INSTANT_SECONDS,
     PROMPT_SECONDS,
+    green,
+    in_os_thread,
     results,
     run_program,
     settle,
@@ -24,27 +26,6 @@ from support import (
 import weft
 
 SHORT = 0.005
-
-
-def in_os_thread(fn, *args):
-    """Start `fn` in an OS thread; returns a function that waits for its result."""
-    future = concurrent.futures.Future()
-
-    def run():
-        try:
-            future.set_result(fn(*args))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return lambda: future.result(PROMPT_SECONDS)
-
-
-def green(fn, *args):
-    """Start `fn` in a green thread; returns a function that waits for its result."""
-    thread = weft.spawn(fn, *args)
-    settle()
-    return lambda: thread.result(PROMPT_SECONDS)
 
 
 starts = pytest.mark.parametrize("start", [green, in_os_thread])

@@ -16,6 +16,8 @@ import pytest
 from support import (
     INSTANT_SECONDS,
     PROMPT_SECONDS,
+    REFUSE,
+    libc,
     results,
     run_program,
     settle,
@@ -24,8 +26,6 @@ from support import (
 )
 
 import weft
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 BIG = 4 * 2**20  # more than any socket buffer holds
 
@@ -311,6 +311,20 @@ print(reader.result(10))
     assert run_program(program, timeout=15) == (0, "Bad file descriptor\n", "")
 
 
+def test_a_close_that_waits_until_all_has_arrived(tcp_pair):
+    left, right = tcp_pair
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, int(PROMPT_SECONDS)))
+    left.setblocking(False)
+    sent = left.send(bytes(BIG))
+    left.setblocking(True)
+    closer = weft.spawn(left.close)
+    settle()
+    assert closer.is_alive()
+    assert len(right.recv(sent, socket.MSG_WAITALL)) == sent
+    assert right.recv(1) == b""
+    closer.result(PROMPT_SECONDS)
+
+
 def test_a_duplicate_survives_a_close(stream, closing):
     left, right = stream
     other = closing(right.dup())
@@ -504,6 +518,18 @@ def test_timeouts_of_the_socket_module(stream, parked):
     assert 0.02 <= time.monotonic() - start < 2
 
 
+def test_waitall_gives_what_came_within_rcvtimeo(stream):
+    left, right = stream
+    set_timeout(right, socket.SO_RCVTIMEO, 0.01)
+    left.send(b"argh")
+    assert weft.spawn(right.recv, 10, socket.MSG_WAITALL).result(PROMPT_SECONDS) == b"argh"
+    late = weft.spawn(errno_of, right.recv, 10, socket.MSG_WAITALL)
+    assert late.result(PROMPT_SECONDS) == errno.EAGAIN
+    left.send(b"argh")
+    message = weft.spawn(right.recvmsg, 10, 0, socket.MSG_WAITALL)
+    assert message.result(PROMPT_SECONDS)[0] == b"argh"
+
+
 def test_timeouts_run_side_by_side():
     pairs = [socket.socketpair() for _ in range(20)]
 
@@ -563,7 +589,12 @@ def test_sndtimeo_gives_what_was_sent(stream):
     set_timeout(left, socket.SO_SNDTIMEO, 0.01)
     sent = weft.spawn(left.send, bytes(BIG)).result(PROMPT_SECONDS)
     assert 0 < sent < BIG
-    assert weft.spawn(errno_of, left.send, bytes(BIG)).result(PROMPT_SECONDS) == errno.EAGAIN
+
+    def send_until_full():
+        while True:
+            left.send(bytes(BIG))  # the kernel may have found more room meanwhile
+
+    assert weft.spawn(errno_of, send_until_full).result(PROMPT_SECONDS) == errno.EAGAIN
 
 
 def test_rcvtimeo_of_accept(closing):
@@ -749,6 +780,75 @@ def test_udp_to_nobody_is_refused(closing):
     assert weft.spawn(errno_of, client.recv, 1).result(PROMPT_SECONDS) == errno.ECONNREFUSED
 
 
+class Message(ctypes.Structure):
+    """A struct mmsghdr without an address or control data."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p * 2),
+        ("vector", ctypes.c_void_p),
+        ("vector_len", ctypes.c_size_t),
+        ("control", ctypes.c_void_p * 2),
+        ("flags", ctypes.c_long),
+        ("len", ctypes.c_uint),
+    )
+
+
+def recvmmsg(sock, count, flags=0, seconds=None):
+    """The messages, and what is left of the timeout."""
+    bufs = [ctypes.create_string_buffer(10) for _ in range(count)]
+    vectors = [(ctypes.c_void_p * 2)(ctypes.addressof(buf), 10) for buf in bufs]
+    messages = (Message * count)()
+    for message, vector in zip(messages, vectors, strict=True):
+        message.vector, message.vector_len = ctypes.addressof(vector), 1
+    timeout = None if seconds is None else (ctypes.c_long * 2)(0, int(seconds * 1e9))
+    got = libc.recvmmsg(sock.fileno(), messages, count, flags, timeout)
+    if got < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    texts = [bufs[n].raw[: messages[n].len] for n in range(got)]
+    return texts, timeout and timeout[1] / 1e9
+
+
+MSG_WAITFORONE = 0x10000
+
+
+def test_recvmmsg_waits_for_all(datagrams):
+    left, right = datagrams
+    reader = weft.spawn(recvmmsg, right, 3)
+    for message in (b"a", b"bc", b"def"):
+        settle()
+        assert reader.is_alive()
+        left.send(message)
+    assert reader.result(PROMPT_SECONDS) == ([b"a", b"bc", b"def"], None)
+
+
+def test_recvmmsg_that_waits_for_one(datagrams):
+    left, right = datagrams
+    reader = weft.spawn(recvmmsg, right, 3, MSG_WAITFORONE)
+    settle()
+    assert reader.is_alive()
+    left.send(b"a")
+    left.send(b"b")
+    assert reader.result(PROMPT_SECONDS)[0] == [b"a", b"b"]
+
+
+def test_recvmmsg_looks_at_its_timeout_when_something_has_come(datagrams):
+    left, right = datagrams
+    reader = weft.spawn(recvmmsg, right, 3, 0, INSTANT_SECONDS)
+    weft.sleep(2 * INSTANT_SECONDS)
+    assert reader.is_alive()  # as in the kernel: BUGS in recvmmsg(2)
+    left.send(b"a")
+    assert reader.result(PROMPT_SECONDS) == ([b"a"], 0)
+
+
+def test_recvmmsg_gives_what_came_within_rcvtimeo(datagrams):
+    left, right = datagrams
+    set_timeout(right, socket.SO_RCVTIMEO, 0.005)
+    left.send(b"a")
+    assert weft.spawn(recvmmsg, right, 3).result(PROMPT_SECONDS)[0] == [b"a"]
+    assert weft.spawn(errno_of, recvmmsg, right, 3).result(PROMPT_SECONDS) == errno.EAGAIN
+
+
 # --- Connecting and accepting -------------------------------------------------------------
 
 
@@ -845,6 +945,17 @@ def test_unix_connect_waits_while_the_backlog_is_full(closing, tmp_path):
     assert results(clients) == [True] * 5
 
 
+def test_unix_connect_with_sndtimeo_while_the_backlog_is_full(closing, tmp_path):
+    address = str(tmp_path / "socket")
+    server = closing(socket.socket(socket.AF_UNIX))
+    server.bind(address)
+    server.listen(0)
+    closing(socket.socket(socket.AF_UNIX)).connect(address)
+    late = closing(socket.socket(socket.AF_UNIX))
+    set_timeout(late, socket.SO_SNDTIMEO, 0.005)
+    assert weft.spawn(errno_of, late.connect, address).result(PROMPT_SECONDS) == errno.EAGAIN
+
+
 def test_several_accepters_get_one_each(closing):
     server = closing(socket.create_server(("127.0.0.1", 0)))
 
@@ -857,6 +968,112 @@ def test_several_accepters_get_one_each(closing):
     settle()
     clients = [closing(socket.create_connection(server.getsockname())) for _ in range(5)]
     assert sorted(results(accepters)) == sorted(client.getsockname() for client in clients)
+
+
+# The client runs in the OS thread of the accepter: if that waits in the kernel, all wait for ever.
+PREFORK = """
+server = socket.create_server(("127.0.0.1", 0))
+def client(count):
+    for number in range(count):
+        with socket.create_connection(server.getsockname()) as sock:
+            sock.send(b"%d" % number)
+            assert sock.recv(10) == b"%d" % number
+def serve():
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            connection.send(connection.recv(10))
+pids = []
+"""
+
+SIBLINGS = {
+    "a process": """
+pids.append(os.fork())
+if pids == [0]:
+    serve()
+""",
+    "two processes with green threads": """
+for _ in range(2):
+    pids.append(os.fork())
+    if 0 in pids:
+        for _ in range(2):
+            weft.spawn(serve)
+        serve()
+""",
+    "an OS thread": """
+weft.spawn(int).join()
+threading.Thread(target=serve, daemon=True).start()
+""",
+    "an OS thread with green threads": """
+def serve_more():
+    weft.spawn(serve).daemon = True
+    serve()
+threading.Thread(target=serve_more, daemon=True).start()
+""",
+    "a process that was sent the listener": """
+left, right = socket.socketpair()
+pids.append(os.fork())
+if pids == [0]:
+    _, (fd,), _, _ = socket.recv_fds(right, 1, 1)
+    server = socket.socket(fileno=fd)
+    serve()
+weft.spawn(int).join()
+server = socket.create_server(("127.0.0.1", 0))
+socket.send_fds(left, [b"x"], [server.fileno()])
+""",
+    "a command that inherited the listener": """
+import subprocess
+weft.spawn(int).join()
+server = socket.create_server(("127.0.0.1", 0))
+program = f'''
+import socket
+server = socket.socket(fileno={server.fileno()})
+print(flush=True)
+while True:
+    connection, _ = server.accept()
+    connection.send(connection.recv(10))
+    connection.close()
+'''
+command = [sys.executable, "-c", program]
+child = subprocess.Popen(command, pass_fds=[server.fileno()], stdout=subprocess.PIPE)
+child.stdout.readline()
+pids.append(child.pid)
+""",
+}
+
+
+# Between the look at the listener and the accept there is a theft now and then; or always one (the
+# look is refused, and accept called whether a connection waits or not).
+THEFTS = {"rare": "", "certain": REFUSE + "refuse(7, errno.ENOMEM)  # poll\n"}
+
+
+@pytest.mark.parametrize("theft", THEFTS)
+@pytest.mark.parametrize("sibling", SIBLINGS)
+def test_a_sibling_that_is_quicker_to_accept(sibling, theft):
+    program = (
+        PREFORK
+        + SIBLINGS[sibling]
+        + THEFTS[theft]
+        + """
+for _ in range(2):
+    weft.spawn(serve).daemon = True
+weft.spawn(client, 200).result(15)
+for pid in pids:
+    os.kill(pid, signal.SIGKILL)
+print("served", flush=True)
+os._exit(0)
+"""
+    )
+    assert run_program(program) == (0, "served\n", "")
+
+
+def test_a_listener_of_our_own_costs_no_os_thread(closing, parked):
+    server = closing(socket.create_server(("127.0.0.1", 0)))
+    before = weft.statistics().offloads
+    for _ in range(3):
+        closing(socket.create_connection(server.getsockname()))
+        closing(server.accept()[0])
+    assert weft.statistics().offloads == before
 
 
 def test_names_are_looked_up_while_others_run():
@@ -880,6 +1097,87 @@ def test_names_are_looked_up_while_others_run():
 def test_errors_of_the_lookup_are_told():
     with pytest.raises(socket.gaierror):
         weft.spawn(socket.getaddrinfo, "argh.invalid", 80, flags=socket.AI_NUMERICHOST).result()
+
+
+# --- Faults: an exception in that green thread only ---------------------------------------
+
+
+def test_one_of_many_connections_is_reset(closing):
+    server = closing(socket.create_server(("127.0.0.1", 0)))
+    clients = [closing(socket.create_connection(server.getsockname())) for _ in range(10)]
+    accepted = [closing(server.accept()[0]) for _ in clients]
+
+    def read(sock):
+        try:
+            return sock.recv(10)
+        except OSError as error:
+            return error.errno
+
+    readers = spawn_each(read, clients)
+    settle()
+    reset = accepted.pop(3)
+    reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset.close()
+    assert readers.pop(3).result(PROMPT_SECONDS) == errno.ECONNRESET
+    assert all(reader.is_alive() for reader in readers)
+    for sock in accepted:
+        sock.send(b"argh")
+    assert results(readers) == [b"argh"] * 9
+
+
+def test_a_server_that_is_killed_while_it_owes_answers():
+    program = """
+listener = socket.create_server(("127.0.0.1", 0))
+pid = os.fork()
+if pid == 0:
+    held = [listener.accept()[0] for _ in range(5)]
+    held[4].recv(10)
+    held[4].send(b"ready")
+    time.sleep(30)
+clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+listener.close()
+def ask(sock):
+    sock.send(b"argh")
+    try:
+        return sock.recv(10)
+    except OSError as error:
+        return os.strerror(error.errno).encode()
+left, right = socket.socketpair()
+print(ask(clients[4]))
+askers = [weft.spawn(ask, sock) for sock in clients[:4]]
+bystander = weft.spawn(right.recv, 10)
+weft.sleep(0.001)
+os.kill(pid, signal.SIGKILL)
+print({asker.result(10) for asker in askers} <= {b"", b"Connection reset by peer"})
+print(bystander.is_alive(), left.send(b"argh"), bystander.result(10))
+"""
+    assert run_program(program) == (0, "b'ready'\nTrue\nTrue 4 b'argh'\n", "")
+
+
+def test_no_more_descriptors():
+    program = """
+import resource
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+left, right = socket.socketpair()
+weft.spawn(int).join()
+def fails(call, *args):
+    try:
+        call(*args)
+    except OSError as error:
+        return os.strerror(error.errno)
+bystander = weft.spawn(right.recv, 10)
+weft.sleep(0.001)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 100))
+calls = [(server.accept,), (socket.socket,), (os.pipe,), (os.open, "/", os.O_RDONLY), (os.dup, 0)]
+print({weft.spawn(fails, *call).result(10) for call in calls})
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+print(bystander.is_alive(), left.send(b"argh"), bystander.result(10))
+accepted, _ = weft.spawn(server.accept).result(10)
+print(client.send(b"late"), accepted.recv(10))
+"""
+    output = "{'Too many open files'}\nTrue 4 b'argh'\n4 b'late'\n"
+    assert run_program(program) == (0, output, "")
 
 
 # --- All together -------------------------------------------------------------------------

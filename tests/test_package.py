@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import weft
+from weft import _core
 
 STUB = Path(weft.__file__).with_name("_core.pyi")
 
@@ -38,7 +39,8 @@ def test_nothing_else_is_public():
 
 def test_stub_names_everything_and_describes_it():
     nodes = ast.parse(STUB.read_text(encoding="utf-8")).body
-    assert set(weft.__all__) <= {node.name for node in documented(nodes)}
+    compiled = {name for name in weft.__all__ if hasattr(_core, name)}
+    assert compiled <= {node.name for node in documented(nodes)}
     assert [
         node.name
         for node in documented(nodes)

@@ -17,7 +17,7 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from weft import _threads  # noqa: F401 - joins the interpreter's exit, nothing to call
+from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
     GreenThread,
     all_threads,

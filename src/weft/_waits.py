@@ -82,8 +82,6 @@ def _explain(
             wait = Wait("waiting", descriptor=park.awaited)
         case "poll":
             wait = Wait(f"waiting for any of {-1 - park.awaited} descriptors")
-        case "child" if park.awaited > 0:
-            wait = Wait(f"waiting for process {park.awaited}")
         case _:
             wait = Wait(park.text)
     return wait

@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
+    if options.command == "doctor":
+        # Only now: `weft run` shall not import for its program what the program does not.
+        from weft import doctor  # noqa: PLC0415
+
+        return doctor.main(module=options.module, verbose=options.verbose, as_json=options.json)
     program: list[str] = options.program
     if program[:1] == ["--"]:
         del program[0]
@@ -104,6 +109,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     # REMAINDER: what follows the program's name is the program's, options included.
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    _add_doctor(commands)
     return parser, run
 
 
@@ -114,6 +120,21 @@ def _signal(name: str) -> signal.Signals | None:
         return signal.Signals[name.upper()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"no signal is called {name!r}") from None
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="say whether all is well with weft on this machine",
+        description="Say whether all is well.  Exit status: 0 it is, 1 there is a problem, "
+        "2 the module could not be imported.",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "-m", dest="module", metavar="MODULE", help="import this first, and judge what it brings in"
+    )
+    command.add_argument("-v", "--verbose", action="store_true", help="list what is hooked where")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 # --- The program's surroundings --------------------------------------------------------

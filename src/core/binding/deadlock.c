@@ -34,7 +34,7 @@ static struct {
  * directory has a link for each, and two of its own; where it has not (some sandboxes), we believe there are. */
 static bool has_other_os_threads(void)
 {
-    struct wf_offload_threads offload = wf_offload_threads();
+    struct wf_offload_state offload = wf_offload_state();
     size_t ours = 1 + wf_preempt_running() + offload.idle;
     struct stat tasks;
 

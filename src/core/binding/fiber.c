@@ -67,6 +67,7 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->start = NULL;
     fiber->arg = NULL;
     fiber->green = NULL;
+    fiber->thread_locals = NULL;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;
@@ -186,8 +187,14 @@ static const struct {
     [WF_PARK_CONNECT] = {"connect", "waiting for a connection"},
     [WF_PARK_POLL] = {"poll", "waiting for descriptors"},
     [WF_PARK_SEMAPHORE] = {"lock", "waiting for a lock"},
+    [WF_PARK_MUTEX] = {"mutex", "waiting for a C library's mutex"},
+    [WF_PARK_CONDITION] = {"c-condition", "waiting for a C library's condition variable"},
+    [WF_PARK_RWLOCK] = {"rwlock", "waiting for a C library's read-write lock"},
+    [WF_PARK_ONCE] = {"once", "waiting for what is done only once"},
+    [WF_PARK_OS_THREAD] = {"os-thread", "waiting for an OS thread to end"},
     [WF_PARK_OFFLOAD] = {"offload", "waiting for a call on an OS thread"},
     [WF_PARK_CHILD] = {"child", "waiting for a child process"},
+    [WF_PARK_SIGNAL] = {"signal", "waiting for a signal"},
     [WF_PARK_BACKOFF] = {"backoff", "waiting to try again"},
 };
 

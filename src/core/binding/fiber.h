@@ -39,6 +39,8 @@
 struct wf_worker;
 struct wf_green;
 struct wf_vessel;
+struct wf_errqueues;
+struct wf_thread_locals;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
@@ -53,9 +55,15 @@ enum wf_reason {
     WF_PARK_WRITE,     /* a descriptor */
     WF_PARK_CONNECT,   /* a descriptor */
     WF_PARK_POLL,      /* the only descriptor, or -1 - how many there are */
-    WF_PARK_SEMAPHORE, /* its address */
+    WF_PARK_SEMAPHORE, /* its address, as with the next four */
+    WF_PARK_MUTEX,
+    WF_PARK_CONDITION,
+    WF_PARK_RWLOCK,
+    WF_PARK_ONCE,
+    WF_PARK_OS_THREAD,
     WF_PARK_OFFLOAD,
-    WF_PARK_CHILD,     /* a process, or -1 for any */
+    WF_PARK_CHILD,
+    WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,   /* a descriptor */
 };
 
@@ -87,6 +95,8 @@ struct wf_fiber {
         };
         struct wf_fiber *next_free; /* FREE */
     };
+    struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
+    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
     PyObject *spawn_code;     /* which code asked for it, and where in it; NULL: none.  A strong reference, kept until the */
     int spawn_offset;         /* memory is used again: who ends may not hold the GIL */

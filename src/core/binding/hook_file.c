@@ -1,8 +1,8 @@
-/* hook_file.c - read, write and close on whatever a descriptor may be.
+/* hook_file.c - read and write on whatever a descriptor may be.
  *
  * preadv2 and pwritev2 with RWF_NOWAIT are the per-call "do not block" for files in general.  Where a file
  * does not know them (terminals, named pipes, /proc), we look with poll and then make the
- * real call.  Regular files are always ready in the eyes of poll, and the real call is made.
+ * real call.  Regular files are always ready in the eyes of poll; what of them is not in memory is hook_disk.c's.
  */
 #include "hook.h"
 #include "io.h"
@@ -12,9 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -26,16 +24,6 @@ static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 static int (*real_eventfd_read)(int, eventfd_t *) __attribute__((unused));
 static int (*real_eventfd_write)(int, eventfd_t) __attribute__((unused));
-static ssize_t (*real_sendfile)(int, int, off_t *, size_t);
-static ssize_t (*real_sendfile64)(int, int, off_t *, size_t);
-static int (*real_close)(int);
-static int (*real_close_range)(unsigned, unsigned, int);
-static void (*real_closefrom)(int) __attribute__((unused)); /* close_range does its work */
-static int (*real_dup2)(int, int);
-static int (*real_dup3)(int, int, int);
-static int (*real_fcntl)(int, int, ...);
-static int (*real_fcntl64)(int, int, ...);
-static int (*real_ioctl)(int, unsigned long, ...);
 
 /* What a try came to. */
 enum attempt { DONE, WAIT, FAILED };
@@ -58,7 +46,23 @@ static bool nowait_unknown(void)
     return errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS;
 }
 
-/* {=== Reading ===} */
+/* {=== Reading ===}
+ *
+ * A file without RWF_NOWAIT is ready, but somebody else may be quicker to read it.  Named pipes have several
+ * readers when they serve as a queue, so there an OS thread runs the risk.  A terminal does not: it is read here, where the
+ * kernel can stop a background process that tries. */
+
+static ssize_t read_somehow(const struct wf_io *io, const struct iovec *iov, int count)
+{
+    struct stat st = {0};
+
+    fstat(io->fd, &st);
+    if (S_ISFIFO(st.st_mode) && !(fcntl(io->fd, F_GETFL) & O_NONBLOCK))
+        return wf_offload(io->worker, WF_OFFLOAD_INTERRUPTIBLE, real_readv, io->fd, (long)iov, count);
+    if (S_ISREG(st.st_mode) && wf_disk_is_remote(io->fd))
+        return wf_offload(io->worker, WF_OFFLOAD_WORK, real_readv, io->fd, (long)iov, count);
+    return real_readv(io->fd, iov, count);
+}
 
 static enum attempt try_read(const struct wf_io *io, const struct iovec *iov, int count, ssize_t *got)
 {
@@ -70,51 +74,59 @@ static enum attempt try_read(const struct wf_io *io, const struct iovec *iov, in
     if (nowait_unknown()) {
         if (!ready(io->fd, POLLIN))
             return WAIT;
-        *got = real_readv(io->fd, iov, count);
+        *got = read_somehow(io, iov, count);
         return *got >= 0 ? DONE : FAILED;
     }
     return errno == EAGAIN ? WAIT : FAILED;
 }
 
-/* Of a regular file, RWF_NOWAIT gives what is cached and no more; the caller may take that for the end. */
-static ssize_t read_rest(int fd, char *buf, size_t len, ssize_t got)
+static size_t vector_len(const struct iovec *iov, int count)
 {
-    ssize_t more;
+    size_t len = 0;
 
-    if (got <= 0 || (size_t)got == len || !is_regular(fd))
-        return got;
-    more = real_read(fd, buf + got, len - (size_t)got);
-    return more > 0 ? got + more : got;
+    for (int i = 0; i < count; i++)
+        len += iov[i].iov_len;
+    return len;
 }
 
-static ssize_t hook_read(int fd, void *buf, size_t len)
+/* A short read of a regular file is the end of what is in memory; the caller would take it for the end of the file. */
+static bool is_cut_short(const struct wf_io *io, ssize_t got, size_t len)
 {
-    struct wf_worker *worker = wf_hook_worker();
-    struct iovec iov = {buf, len};
-    struct wf_io io;
+    return got > 0 && (size_t)got < len && (io->file == NULL || !io->file->tcp) && is_regular(io->fd);
+}
+
+static ssize_t read_vector(struct wf_worker *worker, int fd, const struct iovec *iov, int count)
+{
+    struct wf_io io = wf_io_begin(worker, fd, WF_IO_READ);
+    size_t len = vector_len(iov, count);
     int error = errno;
     ssize_t got;
 
-    if (worker == NULL || len == 0)
-        return real_read(fd, buf, len);
-    io = wf_io_begin(worker, fd, WF_IO_READ);
     do {
         enum attempt attempt;
         if (io.unwaitable)
-            return real_read(fd, buf, len);
-        attempt = try_read(&io, &iov, 1, &got);
+            return wf_disk_read_rest(worker, fd, iov, count, -1, 0);
+        attempt = try_read(&io, iov, count, &got);
         if (attempt == FAILED)
             return -1;
         if (attempt == DONE) {
             wf_io_note_read(&io, got, len);
-            if (io.file == NULL || !io.file->tcp)
-                got = read_rest(fd, buf, len, got);
+            if (is_cut_short(&io, got, len))
+                got = wf_disk_read_rest(worker, fd, iov, count, -1, got);
             wf_ready_call(worker);
             errno = error;
             return got;
         }
     } while (wf_io_wait(&io));
     return -1;
+}
+
+static ssize_t hook_read(int fd, void *buf, size_t len)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    struct iovec iov = {buf, len};
+
+    return worker == NULL || len == 0 ? real_read(fd, buf, len) : read_vector(worker, fd, &iov, 1);
 }
 
 static ssize_t hook___read_chk(int fd, void *buf, size_t len, size_t size)
@@ -125,27 +137,9 @@ static ssize_t hook___read_chk(int fd, void *buf, size_t len, size_t size)
 static ssize_t hook_readv(int fd, const struct iovec *iov, int count)
 {
     struct wf_worker *worker = wf_hook_worker();
-    struct wf_io io;
-    int error = errno;
-    ssize_t got;
 
-    if (worker == NULL || is_regular(fd))
-        return real_readv(fd, iov, count);
-    io = wf_io_begin(worker, fd, WF_IO_READ);
-    do {
-        enum attempt attempt;
-        if (io.unwaitable)
-            return real_readv(fd, iov, count);
-        attempt = try_read(&io, iov, count, &got);
-        if (attempt == FAILED)
-            return -1;
-        if (attempt == DONE) {
-            wf_ready_call(worker);
-            errno = error;
-            return got;
-        }
-    } while (wf_io_wait(&io));
-    return -1;
+    return worker == NULL || count <= 0 || count > IOV_MAX ? real_readv(fd, iov, count)
+                                                           : read_vector(worker, fd, iov, count);
 }
 
 /* {=== Writing: a blocking write returns when all is written ===}
@@ -153,22 +147,6 @@ static ssize_t hook_readv(int fd, const struct iovec *iov, int count)
  * A file without RWF_NOWAIT that says it is ready may still block in the middle of a write: a terminal whose
  * buffer fills up, an eventfd whose counter would overflow.  A pipe that is ready takes PIPE_BUF bytes, and
  * a regular file whatever it is given; for all others an OS thread blocks in the real call. */
-
-struct writev_call {
-    int fd;
-    const struct iovec *iov;
-    int count;
-    ssize_t result;
-    int error;
-};
-
-static void writev_run(void *arg)
-{
-    struct writev_call *call = arg;
-
-    call->result = real_writev(call->fd, call->iov, call->count);
-    call->error = errno;
-}
 
 static bool takes_at_once(int fd, size_t len)
 {
@@ -184,13 +162,9 @@ static bool takes_at_once(int fd, size_t len)
 
 static ssize_t write_somehow(const struct wf_io *io, const struct iovec *iov, int count, size_t len)
 {
-    struct writev_call call = {io->fd, iov, count, 0, 0};
-
-    if (takes_at_once(io->fd, len) || !wf_offload(io->worker, writev_run, &call))
+    if (takes_at_once(io->fd, len))
         return real_writev(io->fd, iov, count);
-    if (call.result < 0)
-        errno = call.error;
-    return call.result;
+    return wf_offload(io->worker, WF_OFFLOAD_WAIT, real_writev, io->fd, (long)iov, count);
 }
 
 static enum attempt try_write(const struct wf_io *io, const struct iovec *iov, int count, size_t len,
@@ -216,7 +190,7 @@ static ssize_t write_some(struct wf_io *io, const struct iovec *iov, int count, 
         if (!wf_io_wait(io))
             return -1;
         if (io->unwaitable)
-            return real_writev(io->fd, iov, count);
+            return wf_offload(io->worker, WF_OFFLOAD_WORK, real_writev, io->fd, (long)iov, count);
     }
 }
 
@@ -277,15 +251,6 @@ static size_t write_rest(struct wf_io *io, const struct iovec *iov, int count, s
     return done;
 }
 
-static size_t vector_len(const struct iovec *iov, int count)
-{
-    size_t len = 0;
-
-    for (int i = 0; i < count; i++)
-        len += iov[i].iov_len;
-    return len;
-}
-
 /* As one whole if possible (to a datagram socket it is one datagram); only what a stream did not take follows in pieces. */
 static ssize_t hook_writev(int fd, const struct iovec *iov, int count)
 {
@@ -318,189 +283,6 @@ static int hook_eventfd_write(int fd, eventfd_t value)
     return hook_write(fd, &value, sizeof value) == sizeof value ? 0 : -1;
 }
 
-/* {=== sendfile has no per-call flag: an OS thread blocks in it for us ===} */
-
-struct sendfile_call {
-    int out, in;
-    off_t *offset;
-    size_t count;
-    ssize_t result;
-    int error;
-};
-
-static void sendfile_run(void *arg)
-{
-    struct sendfile_call *call = arg;
-
-    call->result = real_sendfile64(call->out, call->in, call->offset, call->count);
-    call->error = errno;
-}
-
-static ssize_t hook_sendfile64(int out, int in, off_t *offset, size_t count)
-{
-    struct wf_worker *worker = wf_hook_worker();
-    struct sendfile_call call = {out, in, offset, count, 0, 0};
-    int flags;
-
-    if (worker == NULL || (flags = fcntl(out, F_GETFL)) < 0 || (flags & O_NONBLOCK))
-        return real_sendfile64(out, in, offset, count);
-    if (!wf_offload(worker, sendfile_run, &call))
-        return real_sendfile64(out, in, offset, count);
-    if (call.result < 0)
-        errno = call.error;
-    return call.result;
-}
-
-static ssize_t hook_sendfile(int out, int in, off_t *offset, size_t count)
-{
-    return hook_sendfile64(out, in, offset, count);
-}
-
-/* {=== Descriptors come and go ===} */
-
-static bool is_ours(int fd)
-{
-    return wf_this_worker != NULL && wf_worker_owns_fd(wf_this_worker, fd);
-}
-
-static int hook_close(int fd)
-{
-    int result, error;
-
-    if (wf_unlikely(is_ours(fd))) {
-        errno = EBADF;
-        return -1;
-    }
-    wf_io_closing(fd);
-    result = real_close(fd);
-    error = errno;
-    wf_io_closed(fd, fd);
-    errno = error;
-    return result;
-}
-
-static void closing_range(unsigned first, unsigned last)
-{
-    struct wf_worker *worker = wf_this_worker;
-
-    if (worker == NULL)
-        return;
-    if (last >= WF_FD_CHUNK * WF_FD_CHUNKS)
-        last = WF_FD_CHUNK * WF_FD_CHUNKS - 1;
-    for (unsigned fd = first; fd <= last; fd++) {
-        if (worker->reactor.chunks[fd / WF_FD_CHUNK] == NULL)
-            fd |= WF_FD_CHUNK - 1;
-        else if (wf_reactor_knows(&worker->reactor, (int)fd))
-            wf_io_closing((int)fd);
-    }
-}
-
-/* linux/close_range.h is not on every system. */
-#define JUST_CLOEXEC 4
-
-/* All but our own two descriptors. */
-static int close_ranges(unsigned first, unsigned last, int flags)
-{
-    for (unsigned fd = first; fd <= last && fd < WF_FD_CHUNK * WF_FD_CHUNKS; fd++) {
-        if (!is_ours((int)fd))
-            continue;
-        if (fd > first && real_close_range(first, fd - 1, flags) < 0)
-            return -1;
-        first = fd + 1;
-    }
-    return first <= last ? real_close_range(first, last, flags) : 0;
-}
-
-static int hook_close_range(unsigned first, unsigned last, int flags)
-{
-    int result, error;
-
-    if ((flags & JUST_CLOEXEC) || first > last)
-        return real_close_range(first, last, flags);
-    closing_range(first, last);
-    result = close_ranges(first, last, flags);
-    error = errno;
-    wf_io_closed((int)(first > INT_MAX ? INT_MAX : first), (int)(last > INT_MAX ? INT_MAX : last));
-    errno = error;
-    return result;
-}
-
-static void hook_closefrom(int first)
-{
-    hook_close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
-}
-
-/* The result of a dup2 that closed `to` on the way. */
-static int replaced(int result, int to)
-{
-    int error = errno;
-
-    wf_io_closed(to, to);
-    errno = error;
-    return result;
-}
-
-static int hook_dup2(int from, int to)
-{
-    if (from != to) {
-        wf_worker_leave_fd(to);
-        wf_io_closing(to);
-    }
-    return replaced(real_dup2(from, to), to);
-}
-
-static int hook_dup3(int from, int to, int flags)
-{
-    wf_worker_leave_fd(to);
-    wf_io_closing(to);
-    return replaced(real_dup3(from, to, flags), to);
-}
-
-/* {=== How a file blocks ===} */
-
-static int set_flags(int (*real)(int, int, ...), int fd, int command, long arg)
-{
-    if (command == F_SETFL && (arg & O_NONBLOCK))
-        wf_io_mode_changed();
-    return real(fd, command, arg);
-}
-
-/* Variadic in C; on this ABI the one optional argument, whatever its type, is a word in a register. */
-static int hook_fcntl(int fd, int command, ...)
-{
-    va_list args;
-    long arg;
-
-    va_start(args, command);
-    arg = va_arg(args, long);
-    va_end(args);
-    return set_flags(real_fcntl, fd, command, arg);
-}
-
-static int hook_fcntl64(int fd, int command, ...)
-{
-    va_list args;
-    long arg;
-
-    va_start(args, command);
-    arg = va_arg(args, long);
-    va_end(args);
-    return set_flags(real_fcntl64, fd, command, arg);
-}
-
-static int hook_ioctl(int fd, unsigned long request, ...)
-{
-    va_list args;
-    void *arg;
-
-    va_start(args, request);
-    arg = va_arg(args, void *);
-    va_end(args);
-    if (request == FIONBIO && *(int *)arg != 0)
-        wf_io_mode_changed();
-    return real_ioctl(fd, request, arg);
-}
-
 static const struct wf_hook hooks[] = {
     WF_HOOK(read, WF_HOOK_ALL),
     WF_HOOK(__read_chk, WF_HOOK_ALL),
@@ -509,16 +291,6 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(writev, WF_HOOK_ALL),
     WF_HOOK(eventfd_read, WF_HOOK_ALL),
     WF_HOOK(eventfd_write, WF_HOOK_ALL),
-    WF_HOOK(sendfile, WF_HOOK_ALL),
-    WF_HOOK(sendfile64, WF_HOOK_ALL),
-    WF_HOOK(close, WF_HOOK_ALL),
-    WF_HOOK(close_range, WF_HOOK_ALL),
-    WF_HOOK(closefrom, WF_HOOK_ALL),
-    WF_HOOK(dup2, WF_HOOK_ALL),
-    WF_HOOK(dup3, WF_HOOK_ALL),
-    WF_HOOK(fcntl, WF_HOOK_ALL),
-    WF_HOOK(fcntl64, WF_HOOK_ALL),
-    WF_HOOK(ioctl, WF_HOOK_ALL),
 };
 
 WF_HOOK_FAMILY(file);

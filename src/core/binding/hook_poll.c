@@ -3,6 +3,9 @@
  * Look without waiting; if nothing is ready, wait for an edge on each of them and look again.  The
  * answer is always the kernel's own.  A caller who looks with timeout 0 is probably going
  * round a loop of his own, and lets the others have a turn.
+ *
+ * A signal mask given along (ppoll and its kin) is in force while we look, so that a signal it lets in
+ * is noticed then.  No edge tells of such a signal, so we look now and then.
  */
 #include "hook.h"
 #include "io.h"
@@ -18,6 +21,8 @@
 static int (*real_poll)(struct pollfd *, nfds_t, int);
 static int (*real___poll_chk)(struct pollfd *, nfds_t, int, size_t);
 static int (*real_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+static int (*real___ppoll_chk)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *,
+                               size_t);
 static int (*real_select)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
 static int (*real_pselect)(int, fd_set *, fd_set *, fd_set *, const struct timespec *,
                            const sigset_t *);
@@ -29,7 +34,22 @@ static int (*real_epoll_pwait2)(int, struct epoll_event *, int, const struct tim
 /* If a descriptor cannot be watched (no memory, no watches left), look this often. */
 #define LOOK_AGAIN_NS WF_NS_PER_MS
 
+/* If a mask lets in signals that are blocked otherwise, look this often for one of them. */
+#define LOOK_FOR_SIGNALS_NS (20 * WF_NS_PER_MS)
+
 #define FEW 8
+
+static const struct timespec at_once;
+
+/* What is waited for, and how the kernel is asked about it. */
+struct wait {
+    const struct pollfd *fds;
+    nfds_t count;
+    const sigset_t *mask;     /* or NULL */
+    /* Asks without waiting, and returns what the hook shall return; 0: nothing yet. */
+    int (*look)(void *arg);
+    void *arg;
+};
 
 /* {=== One wait for an edge on any of the descriptors ===} */
 
@@ -47,19 +67,19 @@ static uint32_t edges_for(short events)
 }
 
 /* How many of the waiters are waiting; *all: none was refused. */
-static size_t watch(struct wf_worker *worker, const struct pollfd *fds, nfds_t count,
-                    struct wf_io_waiter *waiters, bool *all)
+static size_t watch(struct wf_worker *worker, const struct wait *wait, struct wf_io_waiter *waiters,
+                    bool *all)
 {
     uint64_t park_id = wf_park_begin(worker);
     size_t watched = 0;
 
     *all = true;
-    for (nfds_t i = 0; i < count; i++) {
-        if (fds[i].fd < 0)
+    for (nfds_t i = 0; i < wait->count; i++) {
+        const struct pollfd *fd = &wait->fds[i];
+        if (fd->fd < 0)
             continue;
-        if (wf_reactor_wait(&worker->reactor, &waiters[watched], fds[i].fd,
-                            edges_for(fds[i].events), worker->current, park_id,
-                            worker->now_ns) == 0)
+        if (wf_reactor_wait(&worker->reactor, &waiters[watched], fd->fd, edges_for(fd->events),
+                            worker->current, park_id, worker->now_ns) == 0)
             watched++;
         else
             *all = false;
@@ -67,37 +87,45 @@ static size_t watch(struct wf_worker *worker, const struct pollfd *fds, nfds_t c
     return watched;
 }
 
+/* When to look even if no edge has come. */
+static int64_t look_by(const struct wait *wait, bool all_watched, int64_t deadline_ns)
+{
+    int64_t by_ns = WF_NEVER;
+
+    if (!all_watched)
+        by_ns = wf_deadline(LOOK_AGAIN_NS);
+    else if (wait->mask != NULL)
+        by_ns = wf_deadline(LOOK_FOR_SIGNALS_NS);
+    return by_ns < deadline_ns ? by_ns : deadline_ns;
+}
+
 /* Parks until an edge, the deadline or an interrupt. */
-static enum wf_wake wait_for_edges(struct wf_worker *worker, const struct pollfd *fds, nfds_t count,
+static enum wf_wake wait_for_edges(struct wf_worker *worker, const struct wait *wait,
                                    struct wf_io_waiter *waiters, int64_t deadline_ns)
 {
     bool all;
-    size_t watched = watch(worker, fds, count, waiters, &all);
-    int64_t until_ns = deadline_ns;
+    size_t watched = watch(worker, wait, waiters, &all);
+    int64_t until_ns = look_by(wait, all, deadline_ns);
     enum wf_wake wake;
 
-    if (!all && wf_deadline(LOOK_AGAIN_NS) < deadline_ns)
-        until_ns = wf_deadline(LOOK_AGAIN_NS);
-    worker->current->awaited = count == 1 ? fds[0].fd : -1 - (intptr_t)count;
+    worker->current->awaited = wait->count == 1 ? wait->fds[0].fd : -1 - (intptr_t)wait->count;
     wake = wf_park(worker, WF_PARK_POLL, until_ns);
     for (size_t i = 0; i < watched; i++)
         wf_reactor_unwait(&worker->reactor, &waiters[i]);
     return wake == WF_TIMED_OUT && until_ns != deadline_ns ? WF_WOKEN : wake;
 }
 
-/* `look(arg)` asks the kernel without waiting, and returns what the hook shall return; 0 for nothing yet. */
-static int look_until(struct wf_worker *worker, const struct pollfd *fds, nfds_t count,
-                      int64_t deadline_ns, int (*look)(void *arg), void *arg)
+static int look_until(struct wf_worker *worker, const struct wait *wait, int64_t deadline_ns)
 {
     struct wf_io_waiter few[FEW], *waiters = few;
     enum wf_wake wake;
     int error = errno, result;
 
-    if (count > FEW && (waiters = malloc(count * sizeof *waiters)) == NULL)
+    if (wait->count > FEW && (waiters = malloc(wait->count * sizeof *waiters)) == NULL)
         return -1;
     do {
-        wake = wait_for_edges(worker, fds, count, waiters, deadline_ns);
-        result = look(arg);
+        wake = wait_for_edges(worker, wait, waiters, deadline_ns);
+        result = wait->look(wait->arg);
     } while (result == 0 && wake == WF_WOKEN);
     if (waiters != few)
         free(waiters);
@@ -111,10 +139,9 @@ static int look_until(struct wf_worker *worker, const struct pollfd *fds, nfds_t
 }
 
 /* The whole of it: look, perhaps yield, perhaps wait. */
-static int look_and_wait(struct wf_worker *worker, const struct pollfd *fds, nfds_t count,
-                         int64_t timeout_ns, int (*look)(void *arg), void *arg)
+static int look_and_wait(struct wf_worker *worker, const struct wait *wait, int64_t timeout_ns)
 {
-    int result = look(arg);
+    int result = wait->look(wait->arg);
 
     if (result != 0) {
         wf_ready_call(worker);
@@ -124,7 +151,7 @@ static int look_and_wait(struct wf_worker *worker, const struct pollfd *fds, nfd
         wf_yield(worker);
         return 0;
     }
-    return look_until(worker, fds, count, wf_deadline(timeout_ns), look, arg);
+    return look_until(worker, wait, wf_deadline(timeout_ns));
 }
 
 static int64_t ms_to_ns(int timeout)
@@ -142,10 +169,15 @@ struct poll_call {
 
 static int poll_look(void *arg)
 {
-    static const struct timespec at_once;
     struct poll_call *call = arg;
 
     return real_ppoll(call->fds, call->count, &at_once, call->mask);
+}
+
+static int poll_any(struct wf_worker *worker, struct poll_call *call, int64_t timeout_ns)
+{
+    struct wait wait = {call->fds, call->count, call->mask, poll_look, call};
+    return look_and_wait(worker, &wait, timeout_ns);
 }
 
 static int hook_poll(struct pollfd *fds, nfds_t count, int timeout)
@@ -153,16 +185,8 @@ static int hook_poll(struct pollfd *fds, nfds_t count, int timeout)
     struct wf_worker *worker = wf_hook_worker();
     struct poll_call call = {fds, count, NULL};
 
-    if (worker == NULL)
-        return real_poll(fds, count, timeout);
-    return look_and_wait(worker, fds, count, ms_to_ns(timeout), poll_look, &call);
-}
-
-static int hook___poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size)
-{
-    if (size / sizeof *fds < count)
-        return real___poll_chk(fds, count, timeout, size);
-    return hook_poll(fds, count, timeout);
+    return worker == NULL ? real_poll(fds, count, timeout)
+                          : poll_any(worker, &call, ms_to_ns(timeout));
 }
 
 static int hook_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -171,10 +195,22 @@ static int hook_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *t
     struct wf_worker *worker = wf_hook_worker();
     struct poll_call call = {fds, count, mask};
 
-    if (worker == NULL)
-        return real_ppoll(fds, count, timeout, mask);
-    return look_and_wait(worker, fds, count, timeout ? wf_timespec_ns(timeout) : -1, poll_look,
-                         &call);
+    return worker == NULL ? real_ppoll(fds, count, timeout, mask)
+                          : poll_any(worker, &call, timeout ? wf_timespec_ns(timeout) : -1);
+}
+
+/* The fortified variants check the size of what `fds` points to and then do the same. */
+static int hook___poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size)
+{
+    return size / sizeof *fds < count ? real___poll_chk(fds, count, timeout, size)
+                                      : hook_poll(fds, count, timeout);
+}
+
+static int hook___ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                            const sigset_t *mask, size_t size)
+{
+    return size / sizeof *fds < count ? real___ppoll_chk(fds, count, timeout, mask, size)
+                                      : hook_ppoll(fds, count, timeout, mask);
 }
 
 /* {=== select ===} */
@@ -187,7 +223,6 @@ struct select_call {
 
 static int select_look(void *arg)
 {
-    static const struct timespec at_once;
     struct select_call *call = arg;
     fd_set copies[3], *asked[3];
     size_t bytes = (size_t)(call->count + 7) / 8;
@@ -232,11 +267,13 @@ static void clear_sets(struct select_call *call)
 static int select_wait(struct wf_worker *worker, struct select_call *call, int64_t timeout_ns)
 {
     struct pollfd *fds = malloc((size_t)(call->count + 1) * sizeof *fds);
+    struct wait wait;
     int result;
 
     if (fds == NULL)
         return -1;
-    result = look_and_wait(worker, fds, select_list(call, fds), timeout_ns, select_look, call);
+    wait = (struct wait){fds, select_list(call, fds), call->mask, select_look, call};
+    result = look_and_wait(worker, &wait, timeout_ns);
     free(fds);
     if (result == 0)
         clear_sets(call);
@@ -296,16 +333,21 @@ struct epoll_call {
     const sigset_t *mask;
 };
 
+/* When it shall not wait, epoll_pwait lets no signals in; poll of nothing does. */
 static int epoll_look(void *arg)
 {
     struct epoll_call *call = arg;
-    return real_epoll_pwait(call->epoll_fd, call->events, call->most, 0, call->mask);
+    int result = real_epoll_pwait(call->epoll_fd, call->events, call->most, 0, call->mask);
+
+    return result != 0 || call->mask == NULL ? result : real_ppoll(NULL, 0, &at_once, call->mask);
 }
 
 static int epoll_any(struct wf_worker *worker, struct epoll_call *call, int64_t timeout_ns)
 {
     struct pollfd fd = {.fd = call->epoll_fd, .events = POLLIN};
-    return look_and_wait(worker, &fd, 1, timeout_ns, epoll_look, call);
+    struct wait wait = {&fd, 1, call->mask, epoll_look, call};
+
+    return look_and_wait(worker, &wait, timeout_ns);
 }
 
 static int hook_epoll_wait(int epoll_fd, struct epoll_event *events, int most, int timeout)
@@ -341,6 +383,7 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(poll, WF_HOOK_ALL),
     WF_HOOK(__poll_chk, WF_HOOK_ALL),
     WF_HOOK(ppoll, WF_HOOK_ALL),
+    WF_HOOK(__ppoll_chk, WF_HOOK_ALL),
     WF_HOOK(select, WF_HOOK_ALL),
     WF_HOOK(pselect, WF_HOOK_ALL),
     WF_HOOK(epoll_wait, WF_HOOK_ALL),

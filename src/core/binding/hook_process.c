@@ -1,8 +1,10 @@
-/* hook_process.c - waiting for children, and vfork, whose child is us and is not.
+/* hook_process.c - waiting for children, commands, and vfork, whose child is us and is not.
  *
  * Waiting.  A child has a descriptor (pidfd) that becomes readable when it ends, so waiting for one child
- * is waiting for a descriptor.  For any of several, or for one that stops or continues, there is none: we
- * look again now and then.
+ * is waiting for a descriptor.  For any of several, or for one that stops or continues, or when no more descriptors
+ * are to be had, there is none: we look again now and then.
+ *
+ * Commands.  system and pclose wait inside libc, where no hook reaches: an OS thread makes the whole call.
  *
  * vfork.  The child of a vfork runs on our stack, in our memory, with our thread-local storage, until it execs.  What it does to
  * descriptors it does to its own: were its closes ours to see, the green threads that wait for these descriptors
@@ -13,9 +15,15 @@
  * makes its child inside libc, where no hook is met.
  */
 #include "hook.h"
+#include "backoff.h"
 #include "io.h"
+#include "offload.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,27 +34,32 @@ static pid_t (*real_wait)(int *);
 static pid_t (*real_wait3)(int *, int, struct rusage *);
 static pid_t (*real_wait4)(pid_t, int *, int, struct rusage *);
 static int (*real_waitid)(idtype_t, id_t, siginfo_t *, int);
-
-/* How often we look for what has no descriptor: soon at first, then less often. */
-#define FIRST_PAUSE_NS (WF_NS_PER_MS / 2)
-#define LAST_PAUSE_NS (20 * WF_NS_PER_MS)
+static int (*real_system)(const char *);
+static int (*real_pclose)(FILE *);
 
 /* {=== Waiting for children ===} */
 
 struct patience {
-    struct wf_worker *worker;
-    pid_t pid;
-    int pidfd;        /* -1: none, look now and then */
-    int64_t pause_ns;
+    struct wf_backoff backoff;
+    int pidfd; /* -1: none, look now and then */
 };
 
-/* `pid` <= 0: any of several.  Stops and continues are not told by the descriptor. */
-static struct patience patience_begin(struct wf_worker *worker, pid_t pid, int options)
+/* A descriptor of our own that tells when the child ends; -1: there is none.  Stops and continues it does not tell. */
+static int watch(idtype_t type, id_t id, int options)
 {
-    bool only_the_end = (options & (WUNTRACED | WCONTINUED)) == 0;
-    int pidfd = pid > 0 && only_the_end ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (options & (WSTOPPED | WCONTINUED))
+        return -1;
+    switch (type) {
+    case P_PID: return (int)syscall(SYS_pidfd_open, id, 0);
+    case P_PIDFD: return fcntl((int)id, F_DUPFD_CLOEXEC, 0);
+    default: return -1;
+    }
+}
 
-    return (struct patience){worker, pid, pidfd, FIRST_PAUSE_NS};
+static struct patience patience_begin(struct wf_worker *worker, idtype_t type, id_t id, int options)
+{
+    return (struct patience){wf_backoff_begin(worker, WF_PARK_CHILD, WF_NEVER),
+                             watch(type, id, options)};
 }
 
 /* True: look again.  False: interrupted. */
@@ -55,18 +68,13 @@ static bool patience_wait(struct patience *patience)
     struct wf_io io;
 
     if (patience->pidfd >= 0) {
-        io = wf_io_begin(patience->worker, patience->pidfd, WF_IO_READ);
+        io = wf_io_begin(patience->backoff.worker, patience->pidfd, WF_IO_READ);
         return wf_io_wait(&io);
     }
-    wf_park_begin(patience->worker);
-    patience->worker->current->awaited = patience->pid > 0 ? patience->pid : -1;
-    if (wf_park(patience->worker, WF_PARK_CHILD, wf_deadline(patience->pause_ns))
-        == WF_INTERRUPTED) {
+    if (wf_backoff_wait(&patience->backoff) == WF_INTERRUPTED) {
         errno = EINTR;
         return false;
     }
-    if (patience->pause_ns < LAST_PAUSE_NS)
-        patience->pause_ns *= 2;
     return true;
 }
 
@@ -89,7 +97,7 @@ static pid_t hook_wait4(pid_t pid, int *status, int options, struct rusage *usag
 
     if (worker == NULL || (options & WNOHANG))
         return real_wait4(pid, status, options, usage);
-    patience = patience_begin(worker, pid, options);
+    patience = patience_begin(worker, pid > 0 ? P_PID : P_ALL, (id_t)pid, options);
     do
         result = real_wait4(pid, status, options | WNOHANG, usage);
     while (result == 0 && patience_wait(&patience));
@@ -123,14 +131,47 @@ static int hook_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
         return real_waitid(type, id, info, options);
     if (info == NULL)
         info = &own;
-    patience = patience_begin(worker, type == P_PID ? (pid_t)id : 0,
-                              options & (WSTOPPED | WCONTINUED));
+    patience = patience_begin(worker, type, id, options);
     do {
         info->si_pid = 0; /* stays 0 when there is nothing yet */
         result = real_waitid(type, id, info, options | WNOHANG);
     } while (result == 0 && info->si_pid == 0 && patience_wait(&patience));
     patience_end(&patience);
     return result == 0 && info->si_pid == 0 ? -1 : result;
+}
+
+/* {=== Commands ===} */
+
+/* The command inherits the signal mask of the OS thread that starts it: the caller's, not that of a helper, which
+ * blocks everything. */
+static int system_run(const char *command, const sigset_t *mask)
+{
+    sigset_t own;
+    int status;
+
+    pthread_sigmask(SIG_SETMASK, mask, &own);
+    status = real_system(command);
+    pthread_sigmask(SIG_SETMASK, &own, NULL);
+    return status;
+}
+
+static int hook_system(const char *command)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    sigset_t mask;
+
+    if (worker == NULL || command == NULL)
+        return real_system(command);
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    return (int)wf_offload(worker, WF_OFFLOAD_WAIT, system_run, (long)command, (long)&mask);
+}
+
+static int hook_pclose(FILE *file)
+{
+    struct wf_worker *worker = wf_hook_worker();
+
+    return worker == NULL ? real_pclose(file)
+                          : (int)wf_offload(worker, WF_OFFLOAD_WAIT, real_pclose, (long)file);
 }
 
 /* {=== vfork ===} */
@@ -167,6 +208,8 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(wait3, WF_HOOK_ALL),
     WF_HOOK(wait4, WF_HOOK_ALL),
     WF_HOOK(waitid, WF_HOOK_ALL),
+    WF_HOOK(system, WF_HOOK_ALL),
+    WF_HOOK(pclose, WF_HOOK_ALL),
     WF_HOOK(vfork, WF_HOOK_ALL),
 };
 

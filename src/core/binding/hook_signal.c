@@ -20,6 +20,8 @@ static int (*real_sigaction)(int, const struct sigaction *, struct sigaction *);
 
 #define MOST_SIGNALS 65 /* one more than the highest signal */
 
+static _Atomic unsigned handled; /* how many of Python's handlers have run */
+
 static void (*wrapped[MOST_SIGNALS])(int); /* CPython's handler, where ours is installed */
 
 static void handler(int signal)
@@ -31,10 +33,16 @@ static void handler(int signal)
         worker->passing++;
     if (wrapped[signal] != NULL)
         wrapped[signal](signal);
+    atomic_fetch_add(&handled, 1);
     if (worker != NULL)
         worker->passing--;
     wf_sched_interrupt();
     errno = error;
+}
+
+unsigned wf_signal_count(void)
+{
+    return atomic_load(&handled);
 }
 
 static bool is_pythons(const struct sigaction *action)

@@ -1,11 +1,17 @@
 /* hook_socket.c - recv, send, accept, connect and their kin; io.h has the shape they share.
  *
  * Sockets can be asked per call not to block (MSG_DONTWAIT), so the flags of the file are left alone.
- * Two calls have no such flag.  accept: we look first, and make the real call when a connection waits.
+ * Two calls have no such flag.
+ *
  * connect: the socket is usually fresh and nobody else's, so for the time of the call it is made non-blocking.
+ *
+ * accept: we look first, and make the real call when a connection waits.  But the sibling of a pre-fork server, or
+ * another OS thread, may take it in between, and the real call would wait for the next.  So unless the
+ * listener is known to be ours alone, an OS thread makes the real call.
  */
 #include "hook.h"
 #include "io.h"
+#include "offload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -223,21 +229,62 @@ static ssize_t hook_recvmsg(int fd, struct msghdr *msg, int flags)
     return got;
 }
 
+/* Blocks until all are there, or one with MSG_WAITFORONE.  As in the kernel the timeout is looked at when something has
+ * come, and only then. */
+static unsigned receive_messages(struct wf_io *io, struct mmsghdr *msgs, unsigned count, int flags,
+                                 int64_t deadline_ns)
+{
+    unsigned done = 0;
+
+    do {
+        int got = real_recvmmsg(io->fd, msgs + done, count - done, flags | MSG_DONTWAIT, NULL);
+        if (got < 0 && !would_block())
+            break;
+        if (got > 0) {
+            done += (unsigned)got;
+            if (done == count || (flags & MSG_WAITFORONE) || wf_now_ns() >= deadline_ns)
+                break;
+        }
+    } while (wf_io_wait(io));
+    return done;
+}
+
+static struct timespec time_left(int64_t deadline_ns)
+{
+    int64_t left = deadline_ns - wf_now_ns();
+
+    if (left < 0)
+        left = 0;
+    return (struct timespec){left / WF_NS_PER_S, left % WF_NS_PER_S};
+}
+
+static bool valid(const struct timespec *timeout)
+{
+    return timeout == NULL
+           || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < WF_NS_PER_S);
+}
+
 static int hook_recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags,
                          struct timespec *timeout)
 {
     struct wf_worker *worker = wf_hook_worker();
+    int64_t deadline_ns = WF_NEVER;
+    int error = errno;
     struct wf_io io;
+    unsigned done;
 
-    if (worker == NULL || (flags & MSG_DONTWAIT))
+    if (worker == NULL || count == 0 || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) || !valid(timeout))
         return real_recvmmsg(fd, msgs, count, flags, timeout);
+    if (timeout != NULL)
+        deadline_ns = wf_deadline(wf_timespec_ns(timeout));
     io = wf_io_begin(worker, fd, WF_IO_READ);
-    do {
-        int got = real_recvmmsg(fd, msgs, count, flags | MSG_DONTWAIT, timeout);
-        if (got >= 0 || !would_block())
-            return got;
-    } while (wf_io_wait(&io));
-    return -1;
+    done = receive_messages(&io, msgs, count, flags, deadline_ns);
+    if (done == 0)
+        return -1;
+    if (timeout != NULL)
+        *timeout = time_left(deadline_ns);
+    errno = error;
+    return (int)done;
 }
 
 /* {=== Sending: a blocking send returns when all is sent ===} */
@@ -313,6 +360,8 @@ static ssize_t hook_sendmsg(int fd, const struct msghdr *msg, int flags)
     int error = errno;
     ssize_t sent;
 
+    if (msg->msg_controllen > 0)
+        wf_io_shared(); /* it may be descriptors that are sent */
     if (worker == NULL || (flags & MSG_DONTWAIT))
         return real_sendmsg(fd, msg, flags);
     rest = *msg;
@@ -350,12 +399,19 @@ static bool connection_waits(int fd)
     return poll(&pollfd, 1, 0) != 0; /* an error is for the real call to tell */
 }
 
-static int accept_any(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+static bool is_non_blocking(int fd)
 {
-    return flags < 0 ? real_accept(fd, addr, len) : real_accept4(fd, addr, len, flags);
+    return fcntl(fd, F_GETFL) & O_NONBLOCK; /* an error is for the real call to tell */
 }
 
-/* `flags` < 0: accept, which has none. */
+static int take_connection(const struct wf_io *io, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    if (wf_likely(!wf_io_may_be_shared(io)) || is_non_blocking(io->fd))
+        return real_accept4(io->fd, addr, len, flags);
+    return (int)wf_offload(io->worker, WF_OFFLOAD_INTERRUPTIBLE, real_accept4, io->fd, (long)addr,
+                           (long)len, flags);
+}
+
 static int receive_connection(struct wf_worker *worker, int fd, struct sockaddr *addr,
                               socklen_t *len, int flags)
 {
@@ -364,26 +420,35 @@ static int receive_connection(struct wf_worker *worker, int fd, struct sockaddr 
     while (!connection_waits(fd))
         if (!wf_io_wait(&io))
             return -1;
-    fd = accept_any(fd, addr, len, flags);
+    fd = take_connection(&io, addr, len, flags);
     if (fd >= 0) {
-        wf_io_opened(worker, fd, wf_io_is_tcp(&io));
+        wf_io_opened(worker, fd, wf_io_is_tcp(&io), false);
         wf_ready_call(worker);
     }
     return fd;
+}
+
+/* An OS thread without a worker is not counted among them, and may be after the same connections. */
+static inline void note_accepter(void)
+{
+    if (wf_this_worker == NULL && wf_worker_count() > 0)
+        wf_io_shared();
 }
 
 static int hook_accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
     struct wf_worker *worker = wf_hook_worker();
 
+    note_accepter();
     return worker == NULL ? real_accept(fd, addr, len)
-                          : receive_connection(worker, fd, addr, len, -1);
+                          : receive_connection(worker, fd, addr, len, 0);
 }
 
 static int hook_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
     struct wf_worker *worker = wf_hook_worker();
 
+    note_accepter();
     return worker == NULL ? real_accept4(fd, addr, len, flags)
                           : receive_connection(worker, fd, addr, len, flags);
 }
@@ -464,7 +529,8 @@ static int hook_socket(int domain, int type, int protocol)
     if (fd >= 0 && worker != NULL)
         wf_io_opened(worker, fd,
                      (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM
-                         && (protocol == 0 || protocol == IPPROTO_TCP));
+                         && (protocol == 0 || protocol == IPPROTO_TCP),
+                     type & SOCK_CLOEXEC);
     return fd;
 }
 
@@ -485,10 +551,25 @@ static int hook_shutdown(int fd, int how)
     return real_shutdown(fd, how);
 }
 
+/* Has anybody ever asked a close to wait for what was sent?  Hardly anybody does, and close need not ask. */
+static atomic_bool lingering;
+
+bool wf_socket_lingers(int fd)
+{
+    struct linger linger;
+    socklen_t len = sizeof linger;
+
+    return wf_unlikely(atomic_load_explicit(&lingering, memory_order_relaxed))
+           && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff
+           && linger.l_linger > 0;
+}
+
 static int hook_setsockopt(int fd, int level, int option, const void *value, socklen_t len)
 {
     if (level == SOL_SOCKET && (option == SO_RCVTIMEO || option == SO_SNDTIMEO))
         wf_io_mode_changed();
+    if (level == SOL_SOCKET && option == SO_LINGER)
+        atomic_store_explicit(&lingering, true, memory_order_relaxed);
     /* These make a read short though more is there: kernel TLS gives a record at a time. */
     if (level == IPPROTO_TCP && option == TCP_ULP)
         stop_guessing(fd);

@@ -3,7 +3,7 @@
  * These hooks are for CPython's own object only.  pthread_self gives every green thread an identity of its own (its
  * fiber's address), so everything CPython decides by identity is right: threading.get_ident(), the owner of an RLock, of a
  * buffered file's lock, of a module's import lock.  From then on any pthread function
- * that CPython hands an identity to must know ours: they are all here.
+ * that CPython hands an identity to must know ours: they are all here, but pthread_join (hook_join.c).
  *
  * pthread_create, after weft.install(), makes a fiber instead of an OS thread.  CPython then makes and deletes the
  * thread state itself, and the threading module works unchanged.  But CPython starts threads for purposes of
@@ -21,7 +21,6 @@
 
 static pthread_t (*real_pthread_self)(void);
 static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-static int (*real_pthread_join)(pthread_t, void **);
 static int (*real_pthread_detach)(pthread_t);
 static int (*real_pthread_kill)(pthread_t, int);
 static int (*real_pthread_getcpuclockid)(pthread_t, clockid_t *);
@@ -161,19 +160,41 @@ struct python_start {
 static void (*runs_python)(void *); /* the function of threads that run Python code */
 static bool learning;
 
+/* gevent and eventlet put functions of their own there. */
+static int refuse_patched(PyObject *threading)
+{
+    PyObject *start = PyObject_GetAttrString(threading, "start_new_thread");
+    PyObject *home = start ? PyObject_GetAttrString(start, "__module__") : NULL;
+    bool patched = home != NULL && !PyCFunction_Check(start);
+
+    if (patched)
+        PyErr_Format(PyExc_RuntimeError,
+                     "threading cannot be made green: %S has replaced _thread.start_new_thread", home);
+    Py_XDECREF(start);
+    Py_XDECREF(home);
+    return patched || home == NULL ? -1 : 0;
+}
+
 int wf_thread_learn(void)
 {
     PyObject *threading, *function, *result;
+    PyThreadState *newest;
 
     if (runs_python != NULL)
         return 0;
     threading = PyImport_ImportModule("_thread");
     if (threading == NULL)
         return -1;
+    if (refuse_patched(threading) < 0) {
+        Py_DECREF(threading);
+        return -1;
+    }
+    newest = wf_tstate_newest();
     learning = true;
     function = PyObject_GetAttrString(threading, "get_ident");
     result = function ? PyObject_CallMethod(threading, "start_new_thread", "O()", function) : NULL;
     learning = false;
+    wf_tstate_delete_abandoned(newest);
     Py_DECREF(threading);
     Py_XDECREF(function);
     Py_XDECREF(result);
@@ -263,41 +284,6 @@ static int hook_pthread_create(pthread_t *thread, const pthread_attr_t *attr, vo
     return create_counted(thread, attr, start, arg);
 }
 
-static void wait_for_end(struct wf_worker *worker, struct wf_fiber *fiber)
-{
-    struct wf_joiner joiner;
-
-    for (;;) {
-        joiner.fiber = worker->current;
-        joiner.park_id = wf_park_begin(worker);
-        if (!wf_fiber_add_joiner(fiber, fiber->serial, &joiner))
-            return;
-        worker->current->awaited = (intptr_t)fiber;
-        wf_park(worker, WF_PARK_JOIN, WF_NEVER);
-        wf_fiber_remove_joiner(&joiner);
-    }
-}
-
-static int hook_pthread_join(pthread_t thread, void **result)
-{
-    struct wf_fiber *fiber = wf_fiber_from_ident((unsigned long)thread);
-    struct wf_worker *worker = wf_this_worker;
-
-    if (fiber == NULL)
-        return real_pthread_join(thread, result);
-    if (worker != NULL)
-        wait_for_end(worker, fiber);
-    else
-        /* An OS thread without green threads waits for one of another's. CPython joins only threads that have
-         * said they are exiting, so this is short. */
-        while (fiber->state != WF_DONE)
-            sched_yield();
-    if (result != NULL)
-        *result = NULL;
-    wf_sched_reap(fiber);
-    return 0;
-}
-
 static int hook_pthread_detach(pthread_t thread)
 {
     struct wf_fiber *fiber = wf_fiber_from_ident((unsigned long)thread);
@@ -321,7 +307,6 @@ enum wf_thread_mode wf_thread_get_mode(void)
 static const struct wf_hook hooks[] = {
     WF_HOOK(pthread_self, WF_HOOK_PYTHON),
     WF_HOOK(pthread_create, WF_HOOK_PYTHON),
-    WF_HOOK(pthread_join, WF_HOOK_PYTHON),
     WF_HOOK(pthread_detach, WF_HOOK_PYTHON),
     WF_HOOK(pthread_kill, WF_HOOK_PYTHON),
     WF_HOOK(pthread_getcpuclockid, WF_HOOK_PYTHON),

@@ -9,6 +9,7 @@ static int (*real_clock_nanosleep)(clockid_t, int, const struct timespec *, stru
 static int (*real_nanosleep)(const struct timespec *, struct timespec *);
 static int (*real_usleep)(useconds_t);
 static unsigned (*real_sleep)(unsigned);
+static int (*real_thrd_sleep)(const struct timespec *, struct timespec *);
 
 static bool valid(const struct timespec *ts)
 {
@@ -83,6 +84,17 @@ static int hook_nanosleep(const struct timespec *request, struct timespec *rest)
     return -1;
 }
 
+/* C11's has results of its own. */
+static int hook_thrd_sleep(const struct timespec *request, struct timespec *rest)
+{
+    int error;
+
+    if (wf_hook_worker() == NULL)
+        return real_thrd_sleep(request, rest);
+    error = hook_clock_nanosleep(CLOCK_REALTIME, 0, request, rest);
+    return error == 0 ? 0 : error == EINTR ? -1 : -2;
+}
+
 static int hook_usleep(useconds_t us)
 {
     struct timespec request = {us / 1000000, (long)(us % 1000000) * 1000};
@@ -106,6 +118,7 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(nanosleep, WF_HOOK_ALL),
     WF_HOOK(usleep, WF_HOOK_ALL),
     WF_HOOK(sleep, WF_HOOK_ALL),
+    WF_HOOK(thrd_sleep, WF_HOOK_ALL),
 };
 
 WF_HOOK_FAMILY(time);

@@ -14,10 +14,18 @@
 
 _Atomic uint32_t wf_io_mode_epoch = 1;
 
+/* Changes whenever some open file may have come into other hands. */
+static _Atomic uint32_t share_epoch = 1;
+
+static void next_epoch(_Atomic uint32_t *epoch)
+{
+    if (atomic_fetch_add(epoch, 1) == UINT32_MAX)
+        atomic_store(epoch, 1); /* 0 is what a forgotten file has */
+}
+
 void wf_io_mode_changed(void)
 {
-    if (atomic_fetch_add(&wf_io_mode_epoch, 1) == UINT32_MAX)
-        atomic_store(&wf_io_mode_epoch, 1); /* 0 is what a forgotten file has */
+    next_epoch(&wf_io_mode_epoch);
 }
 
 /* {=== How the user wants the file to block ===} */
@@ -129,7 +137,7 @@ bool wf_io_wait(struct wf_io *io)
 
 /* {=== Descriptors come and go ===} */
 
-void wf_io_opened(struct wf_worker *worker, int fd, bool tcp)
+void wf_io_opened(struct wf_worker *worker, int fd, bool tcp, bool own)
 {
     struct wf_fd *file;
 
@@ -138,7 +146,19 @@ void wf_io_opened(struct wf_worker *worker, int fd, bool tcp)
     if (file != NULL) {
         file->tcp = tcp;
         file->identified = true;
+        file->own_epoch = own ? atomic_load(&share_epoch) : 0;
     }
+}
+
+void wf_io_shared(void)
+{
+    next_epoch(&share_epoch);
+}
+
+bool wf_io_may_be_shared(const struct wf_io *io)
+{
+    return io->file == NULL || io->file->own_epoch != atomic_load(&share_epoch)
+           || wf_worker_count() > 1;
 }
 
 void wf_io_closing(int fd)

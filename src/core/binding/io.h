@@ -73,8 +73,16 @@ static inline void wf_io_note_read(const struct wf_io *io, ssize_t got, size_t w
         io->file->drained = true;
 }
 
-/* A descriptor was made: whatever we knew of the number is void. */
-void wf_io_opened(struct wf_worker *worker, int fd, bool tcp);
+/* A descriptor was made: whatever we knew of the number is void.  `own`: nobody else can have it yet, and it is closed
+ * on exec. */
+void wf_io_opened(struct wf_worker *worker, int fd, bool tcp, bool own);
+
+/* Some descriptor, we do not know which, may have come into other hands: a fork, a descriptor sent or kept over an exec. */
+void wf_io_shared(void);
+
+/* May others, in this process or elsewhere, hold the open file?  If so what we saw ready may be gone when we
+ * come to take it. */
+bool wf_io_may_be_shared(const struct wf_io *io);
 
 /* A descriptor is about to be closed or replaced: its waiters in this OS thread get EBADF. */
 void wf_io_closing(int fd);

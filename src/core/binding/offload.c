@@ -1,27 +1,47 @@
-/* offload.c - a small pool of OS threads for calls that can only block; offload.h has the idea. */
+/* offload.c - OS threads for calls that can only block; offload.h has the idea.
+ *
+ * One queue and one condition for all.  A job on the queue has, or is about to have, an idle OS thread of
+ * its own: whoever queues it starts one if there are more jobs than idle threads.  Jobs of kind WORK
+ * beyond the limit are kept back until one of their kind is over.
+ */
 #include "offload.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 
-/* An idle OS thread ends after this long. */
+/* An idle OS thread ends after this long; and more of them than this are not kept. */
 #define IDLE_NS (5 * WF_NS_PER_S)
+#define IDLE_THREADS WF_OFFLOAD_THREADS
+
+/* No OS thread could be started: try again after this long. */
+#define START_AGAIN_NS (10 * WF_NS_PER_MS)
+
+enum progress { KEPT_BACK, QUEUED, RUNNING, OVER };
 
 struct job {
-    struct wf_list link;
-    void (*run)(void *arg);
-    void *arg;
+    struct wf_list link; /* on `kept_back` or `queue` */
+    enum wf_offload_kind kind;
+    void (*function)(void);
+    const long *args;
+    long result;
+    int error;             /* errno, of the caller before and of the call after */
     struct wf_fiber *fiber;
-    uint64_t park_id; /* the caller's present park; like `done` guarded by the pool's lock */
-    bool done;
+    /* Guarded by the pool's lock: */
+    uint64_t park_id;      /* the caller's present park */
+    enum progress progress;
+    pthread_t thread;      /* while RUNNING */
+    bool cancelled;
 };
 
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct wf_list queue;
-    size_t idle;
-    struct wf_offload_threads threads;
+    struct wf_list queue, kept_back;
+    size_t queued;
+    size_t idle;    /* OS threads that will look for a job before they do anything else */
+    size_t working; /* jobs of kind WORK that are QUEUED or RUNNING */
+    struct wf_thread_counts threads;
     uint64_t count;
 } pool;
 
@@ -35,48 +55,150 @@ static void __attribute__((constructor)) pool_init(void)
     pthread_cond_init(&pool.work, &attr);
     pthread_condattr_destroy(&attr);
     wf_list_init(&pool.queue);
-    pool.idle = pool.threads.alive = 0;
+    wf_list_init(&pool.kept_back);
+    pool.queued = pool.idle = pool.working = pool.threads.alive = 0;
 }
 
-/* The next job, or NULL when none came for a while.  Called and left with the lock held. */
+/* {=== A job's way; all with the lock held ===} */
+
+static void job_queue(struct job *job)
+{
+    job->progress = QUEUED;
+    pool.queued++;
+    pool.working += job->kind == WF_OFFLOAD_WORK;
+    wf_list_push_back(&pool.queue, &job->link);
+    pthread_cond_signal(&pool.work);
+}
+
+static struct job *first_of(struct wf_list *list)
+{
+    return wf_list_empty(list) ? NULL : wf_container_of(list->next, struct job, link);
+}
+
+static void job_unqueue(struct job *job)
+{
+    pool.queued--;
+    wf_list_remove(&job->link);
+}
+
+/* Once the lock is released after this, the job's memory is the caller's. */
+static void job_over(struct job *job)
+{
+    struct job *next = first_of(&pool.kept_back);
+
+    job->progress = OVER;
+    if (job->kind == WF_OFFLOAD_WORK) {
+        pool.working--;
+        if (next != NULL) {
+            wf_list_remove(&next->link);
+            job_queue(next);
+        }
+    }
+}
+
+static void job_submit(struct job *job)
+{
+    pool.count++;
+    if (job->kind != WF_OFFLOAD_WORK || pool.working < WF_OFFLOAD_THREADS) {
+        job_queue(job);
+    } else {
+        job->progress = KEPT_BACK;
+        wf_list_push_back(&pool.kept_back, &job->link);
+    }
+}
+
+/* {=== On the pool's OS threads ===} */
+
+/* The next job, or NULL when none came for a while, or enough others are idle. */
 static struct job *next_job(void)
 {
     int64_t until_ns = wf_deadline(IDLE_NS);
     struct timespec until = {until_ns / WF_NS_PER_S, until_ns % WF_NS_PER_S};
-    struct wf_list *node;
-    int error = 0;
+    struct job *job;
+    int error = pool.idle <= IDLE_THREADS ? 0 : ETIMEDOUT;
 
-    pool.idle++;
-    while ((node = wf_list_pop_front(&pool.queue)) == NULL && error == 0)
+    while ((job = first_of(&pool.queue)) == NULL && error == 0)
         error = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
     pool.idle--;
-    return node ? wf_container_of(node, struct job, link) : NULL;
+    if (job != NULL)
+        job_unqueue(job);
+    return job;
 }
 
-/* Called and left with the lock held.  Once it is released after `done`, the job's memory is the caller's. */
-static void job_run(struct job *job)
+static void job_call(struct job *job)
 {
-    pthread_mutex_unlock(&pool.lock);
-    job->run(job->arg);
+    long (*function)(long, long, long, long, long, long, long, long) = (long (*)(
+        long, long, long, long, long, long, long, long))job->function;
+    const long *args = job->args;
+
+    errno = job->error;
+    job->result = function(args[0], args[1], args[2], args[3], args[4], args[5], args[6], args[7]);
+    job->error = errno;
+}
+
+/* The OS thread is unwinding, and ends after this. */
+static void on_cancel(void *arg)
+{
+    struct job *job = arg;
+
+    job->result = -1;
+    job->error = EINTR;
     pthread_mutex_lock(&pool.lock);
-    job->done = true;
+    pool.threads.alive--;
+    job_over(job);
     wf_unpark(job->fiber, job->park_id);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void job_call_until_cancelled(struct job *job)
+{
+    int before;
+
+    pthread_cleanup_push(on_cancel, job);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
+    job_call(job);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    pthread_cleanup_pop(false);
+}
+
+/* False: the OS thread was cancelled too late for this job, and must not take another. */
+static bool job_run(struct job *job)
+{
+    bool cancelled;
+
+    job->progress = RUNNING;
+    job->thread = pthread_self();
+    pthread_mutex_unlock(&pool.lock);
+    if (job->kind == WF_OFFLOAD_INTERRUPTIBLE)
+        job_call_until_cancelled(job);
+    else
+        job_call(job);
+    pthread_mutex_lock(&pool.lock);
+    cancelled = job->cancelled;
+    job_over(job);
+    wf_unpark(job->fiber, job->park_id);
+    return !cancelled;
 }
 
 static void *pool_thread(void *ignored)
 {
     struct job *job;
+    int before;
 
     (void)ignored;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     pthread_mutex_lock(&pool.lock);
-    while ((job = next_job()) != NULL)
-        job_run(job);
+    while ((job = next_job()) != NULL && job_run(job))
+        pool.idle++;
     pool.threads.alive--;
     pthread_mutex_unlock(&pool.lock);
     return NULL;
 }
 
-static int thread_start(void)
+/* {=== Starting them ===} */
+
+static bool thread_start(void)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -90,48 +212,90 @@ static int thread_start(void)
     error = pthread_create(&thread, &attr, pool_thread, NULL);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    return error == 0;
 }
 
-static void count_thread(void)
+/* An OS thread for each queued job; false if one was lacking and could not be had. */
+static bool grow(void)
 {
+    if (pool.queued <= pool.idle)
+        return true;
+    if (!thread_start())
+        return false;
+    pool.idle++;
     pool.threads.started++;
     pool.threads.alive++;
     if (pool.threads.alive > pool.threads.peak_alive)
         pool.threads.peak_alive = pool.threads.alive;
-}
-
-/* False if there is no thread to do it, now or later.  With the lock held. */
-static bool job_submit(struct job *job)
-{
-    if (pool.idle == 0 && pool.threads.alive < WF_OFFLOAD_THREADS) {
-        if (thread_start() == 0)
-            count_thread();
-        else if (pool.threads.alive == 0)
-            return false;
-    }
-    wf_list_push_back(&pool.queue, &job->link);
-    pool.count++;
-    pthread_cond_signal(&pool.work);
     return true;
 }
 
-bool wf_offload(struct wf_worker *worker, void (*run)(void *arg), void *arg)
+/* {=== On the caller's side ===} */
+
+/* Cancelling unwinds the OS thread with the help of a library that glibc loads; without it, it aborts. */
+static bool can_cancel(void)
 {
-    struct job job = {.run = run, .arg = arg, .fiber = worker->current};
-    bool submitted;
+    return dlopen("libgcc_s.so.1", RTLD_NOW) != NULL;
+}
+
+/* A signal has come for the caller. */
+static void job_interrupt(struct job *job)
+{
+    if (job->kind != WF_OFFLOAD_INTERRUPTIBLE || job->cancelled)
+        return;
+    if (job->progress == QUEUED) {
+        job_unqueue(job);
+        job->progress = OVER;
+        job->result = -1;
+        job->error = EINTR;
+    } else if (job->progress == RUNNING && can_cancel()) {
+        job->cancelled = true;
+        pthread_cancel(job->thread);
+    }
+}
+
+/* The call uses our stack's memory, so an interrupted park goes on until the call is over. */
+static void job_await(struct wf_worker *worker, struct job *job)
+{
+    while (job->progress != OVER) {
+        bool lacking = job->progress == QUEUED && !grow();
+        int64_t deadline_ns = lacking ? wf_deadline(START_AGAIN_NS) : WF_NEVER;
+        enum wf_wake wake;
+        job->park_id = wf_park_begin(worker);
+        pthread_mutex_unlock(&pool.lock);
+        wake = wf_park(worker, WF_PARK_OFFLOAD, deadline_ns);
+        pthread_mutex_lock(&pool.lock);
+        if (wake == WF_INTERRUPTED)
+            job_interrupt(job);
+    }
+}
+
+/* Is there no OS thread for the job, and no hope that one will do?  What ends by itself need not hope. */
+static bool hopeless(const struct job *job)
+{
+    return job->progress == QUEUED && !grow()
+           && (job->kind == WF_OFFLOAD_WORK || pool.threads.alive == 0);
+}
+
+long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (*function)(void),
+                     const long args[WF_OFFLOAD_ARGS])
+{
+    struct job job = {.kind = kind, .function = function, .args = args, .error = errno,
+                      .fiber = worker->current};
 
     pthread_mutex_lock(&pool.lock);
-    submitted = job_submit(&job);
-    /* The call uses our stack's memory, so even an interrupted park goes on until it is over. */
-    while (submitted && !job.done) {
-        job.park_id = wf_park_begin(worker);
+    job_submit(&job);
+    if (wf_unlikely(hopeless(&job))) {
+        job_unqueue(&job);
+        job_over(&job);
         pthread_mutex_unlock(&pool.lock);
-        wf_park(worker, WF_PARK_OFFLOAD, WF_NEVER);
-        pthread_mutex_lock(&pool.lock);
+        job_call(&job);
+    } else {
+        job_await(worker, &job);
+        pthread_mutex_unlock(&pool.lock);
     }
-    pthread_mutex_unlock(&pool.lock);
-    return submitted;
+    errno = job.error;
+    return job.result;
 }
 
 uint64_t wf_offload_count(void)
@@ -144,17 +308,24 @@ uint64_t wf_offload_count(void)
     return count;
 }
 
-struct wf_offload_threads wf_offload_threads(void)
+struct wf_thread_counts wf_offload_threads(void)
 {
-    struct wf_offload_threads threads;
+    struct wf_thread_counts threads;
 
     pthread_mutex_lock(&pool.lock);
     threads = pool.threads;
-    threads.idle = pool.idle;
-    for (struct wf_list *node = pool.queue.next; node != &pool.queue; node = node->next)
-        threads.queued++;
     pthread_mutex_unlock(&pool.lock);
     return threads;
+}
+
+struct wf_offload_state wf_offload_state(void)
+{
+    struct wf_offload_state state;
+
+    pthread_mutex_lock(&pool.lock);
+    state = (struct wf_offload_state){pool.threads.alive, pool.idle, pool.queued};
+    pthread_mutex_unlock(&pool.lock);
+    return state;
 }
 
 void wf_offload_before_fork(void)

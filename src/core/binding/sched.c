@@ -16,6 +16,8 @@
  */
 #include "sched.h"
 
+#include "errqueue.h"
+#include "thread_local.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -603,6 +605,8 @@ static void vessel_main(void *arg)
         struct wf_fiber *fiber = vessel->fiber;
         struct wf_worker *worker = fiber->worker;
         run(fiber);
+        wf_errqueue_end(fiber);
+        wf_thread_locals_end(fiber);
         fiber_over(worker, fiber);
         vessel_next(worker, vessel);
     }

@@ -202,7 +202,7 @@ PyDoc_STRVAR(snapshot_doc,
 
 static PyObject *snapshot(PyObject *module, PyObject *ignored)
 {
-    struct wf_offload_threads offload = wf_offload_threads();
+    struct wf_offload_state offload = wf_offload_state();
 
     (void)module;
     (void)ignored;

@@ -260,6 +260,32 @@ void wf_tstate_delete(PyThreadState *tstate)
     PyThreadState_Delete(tstate);
 }
 
+PyThreadState *wf_tstate_newest(void)
+{
+    return PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+}
+
+/* Other OS threads may make thread states meanwhile, without the GIL; theirs are not cleared, and not ours. */
+static bool is_abandoned(const PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return tstate->_status.cleared;
+#else
+    return tstate->thread_id == PyThread_get_thread_ident();
+#endif
+}
+
+void wf_tstate_delete_abandoned(PyThreadState *newest)
+{
+    PyThreadState *tstate = wf_tstate_newest();
+
+    for (; tstate != NULL && tstate != newest; tstate = PyThreadState_Next(tstate))
+        if (is_abandoned(tstate)) {
+            PyThreadState_Delete(tstate);
+            return;
+        }
+}
+
 static void reset_budgets(PyThreadState *tstate, size_t stack_size)
 {
 #if PY_VERSION_HEX < 0x030C0000

@@ -43,6 +43,13 @@ void wf_tstate_end(PyThreadState *tstate);
 /* Deletes one that wf_tstate_new made and that is between lives.  Attached to another. */
 void wf_tstate_delete(PyThreadState *tstate);
 
+/* The thread state that was made last. */
+PyThreadState *wf_tstate_newest(void);
+
+/* CPython clears, but does not delete, the thread state of a thread that could not be started.  Deletes the one it has
+ * left so since `newest` was the newest: with our identity on it, it would be taken for us. */
+void wf_tstate_delete_abandoned(PyThreadState *newest);
+
 /* The thread state that PyGILState_Ensure would use on this OS thread. */
 PyThreadState *wf_tstate_bound(void);
 

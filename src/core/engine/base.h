@@ -66,4 +66,27 @@ static inline int64_t wf_deadline(int64_t timeout_ns)
     return deadline;
 }
 
+/* What pthreads asks of the moments and the clocks it is given. */
+static inline bool wf_timespec_is_valid(const struct timespec *ts)
+{
+    return ts->tv_nsec >= 0 && ts->tv_nsec < WF_NS_PER_S;
+}
+
+static inline bool wf_clock_is_known(clockid_t clock)
+{
+    return clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME;
+}
+
+/* The moment `until` of another clock as a deadline; never, if it is too far away to count. */
+static inline int64_t wf_deadline_at(clockid_t clock, const struct timespec *until)
+{
+    struct timespec now;
+    int64_t left;
+    if (clock == CLOCK_MONOTONIC)
+        return wf_timespec_ns(until);
+    clock_gettime(clock, &now);
+    left = wf_timespec_ns(until) - wf_timespec_ns(&now);
+    return wf_deadline(left > 0 ? left : 0);
+}
+
 #endif

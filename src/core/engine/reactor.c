@@ -102,7 +102,7 @@ bool wf_reactor_knows(const struct wf_reactor *reactor, int fd)
 static void file_forget(struct wf_fd *file)
 {
     file->generation++;
-    file->mode_epoch = 0;
+    file->mode_epoch = file->own_epoch = 0;
     __atomic_store_n(&file->registered, 0, __ATOMIC_RELAXED);
     file->tcp = file->identified = file->drained = file->unguessable = false;
 }

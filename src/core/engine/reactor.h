@@ -44,6 +44,7 @@ struct wf_fd {
     struct wf_list waiters;
     uint32_t generation;
     uint32_t mode_epoch; /* the owner's: equal to his epoch if the file is known to block plainly */
+    uint32_t own_epoch;  /* the owner's: equal to his epoch if the file is known to be nobody else's */
     uint32_t registered; /* events it is registered for; 0 if it is not */
     bool tcp;            /* a TCP stream, so fact 3 holds */
     bool drained;        /* fact 3: the last read took all, and no edge has come since */
