@@ -75,6 +75,17 @@ void wf_tstate_attach(PyThreadState *tstate);
 /* From attached to detached. */
 void wf_tstate_detach(PyThreadState *tstate);
 
+/* Where the calling Python code stands: its code (a new reference; NULL: there is none) and the offset of the
+ * instruction in it.  Makes no frame object. */
+PyObject *wf_tstate_place(int *offset);
+
+/* The n-th slot of a frame of a thread that is not running: its variables come first, then its value stack.  Borrowed;
+ * NULL: it is empty, or this version keeps frames otherwise.  `n` must be less than the frame has, and what it holds be live. */
+PyObject *wf_frame_slot(PyFrameObject *frame, int n);
+
+/* The semaphore in which a _thread.lock or _thread.RLock waits; NULL if this version has none in it. */
+const void *wf_lock_semaphore(PyObject *lock);
+
 /* A copy of the calling thread's contextvars context, in *context; NULL there if it never had one, and a new thread needs
  * none either.  0, or -1 with an exception. */
 int wf_context_copy(PyObject **context);
