@@ -8,8 +8,10 @@ looks at cannot change under the caller.  Everything here may be called from any
 runs Python; times are relative and in seconds, fractions allowed.
 """
 
+from _thread import LockType, RLock
 from collections.abc import Callable
 from threading import Thread
+from types import CodeType, FrameType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from _typeshed import structseq
@@ -18,6 +20,10 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _ExceptionReporter: TypeAlias = Callable[[GreenThread[Any], BaseException], None]
+_StallReporter: TypeAlias = Callable[
+    [GreenThread[Any] | None, int, float, str, str, list[tuple[CodeType, int]]], None
+]
+"""Its handle, if `spawn` made it; ident, seconds, why, native function; stack, innermost first."""
 
 @final
 class GreenThread(Generic[_T_co]):
@@ -254,11 +260,57 @@ def get_preemption() -> float | None:
 def _hold_preemption(change: int, /) -> None:
     """Add to the number of reasons not to preempt the running green thread."""
 
+def _hold_stalls(change: int, /) -> None:
+    """Add to the number of reasons not to report that the running green thread stalls."""
+
+def _watch_stalls(seconds: float | None, report: _StallReporter | None, /) -> None:
+    """Call `report` for each stall that lasts longer than `seconds`; None: for none."""
+
 def _pause_preemption() -> None:
     """End the watchdog, for a fork."""
 
 def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
+
+def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
+    """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.
+
+    The judge is told the reason for which the main one was parked, and for what exactly, and
+    returns the exception to raise there.
+    """
+
+def _snapshot() -> tuple[
+    list[
+        tuple[
+            int,
+            Literal["root", "spawned", "threading"],
+            GreenThread[Any] | None,
+            Literal["new", "runnable", "running", "parked"],
+            tuple[str, str, int, float, float | None] | None,
+            tuple[str, int] | None,
+            int,
+        ]
+    ],
+    list[tuple[int, int, int, int, int, int, int, bool]],
+    tuple[int, int, int],
+    bool,
+]:
+    """What there is, for `_snapshot`: green threads (ident, kind, handle, state, park, place of the
+    spawn, native id of the OS thread), workers, the offload pool (alive, idle, queued), and
+    whether the watchdog runs.  Does not park.
+    """
+
+def _socket_addresses(fd: int, /) -> tuple[str, str] | None:
+    """A socket's own address and its peer's, "" where there is none; None if it is no socket."""
+
+def _frame_slot(frame: FrameType, n: int, /) -> Any:
+    """The n-th slot of the frame of a thread that does not run now; None if it is empty.
+
+    Variables come first, then the value stack.  Only a live slot may be asked for.
+    """
+
+def _lock_address(lock: LockType | RLock, /) -> int:
+    """Where a lock waits, as a park for it tells; 0 if this version of CPython cannot say."""
 
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""

@@ -25,12 +25,16 @@ import io
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Callable
 from functools import partial
 
 from weft import _core
+from weft._deadlock import detect_deadlocks
+from weft._dump import dump_on
+from weft._stalls import warn_stalls
 from weft.report import Reporter
 
 ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], object]
@@ -57,8 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         Reporter(
             os_threads=options.os_threads, to_stderr=options.report, json_path=options.report_json
         ).start()
+    if options.warn_stall:
+        warn_stalls(options.warn_stall)
     if not options.os_threads:
         _core.install()
+        if options.dump_signal is not None:
+            dump_on(options.dump_signal)
+        detect_deadlocks(options.deadlocks)
     sys.argv[:] = program
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
@@ -83,15 +92,43 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         "--os-threads", action="store_true", help="leave its threads as they are, for comparison"
     )
     run.add_argument(
+        "--warn-stall",
+        metavar="TIME",
+        type=_seconds,
+        help="say on standard error who keeps the others waiting for so long: 100ms, 0.5s",
+    )
+    run.add_argument(
         "--report", action="store_true", help="at exit, say on standard error what it took"
     )
     run.add_argument(
         "--report-json", metavar="FILE", help="at exit, write what it took to FILE, as JSON"
     )
+    run.add_argument(
+        "--dump-signal",
+        metavar="NAME",
+        type=_signal,
+        default="SIGQUIT",
+        help="write all green threads to standard error on this signal (SIGQUIT), or on none",
+    )
+    run.add_argument(
+        "--deadlocks",
+        choices=("certain", "likely", "never"),
+        default="certain",
+        help="when to raise weft.Deadlock in the main thread (certain)",
+    )
     # REMAINDER: what follows the program's name is the program's, options included.
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     _add_doctor(commands)
     return parser, run
+
+
+def _signal(name: str) -> signal.Signals | None:
+    if name == "none":
+        return None
+    try:
+        return signal.Signals[name.upper()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"no signal is called {name!r}") from None
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -107,6 +144,14 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     command.add_argument("-v", "--verbose", action="store_true", help="list what is hooked where")
     command.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _seconds(text: str) -> float:
+    """What `100ms`, `0.5s` and `0.5` mean."""
+    seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)  # which argparse words
+    return seconds
 
 
 # --- The program's surroundings --------------------------------------------------------

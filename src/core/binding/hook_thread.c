@@ -12,6 +12,7 @@
  * _thread.start_new_thread uses.  wf_thread_learn finds it out by asking for one and refusing it.
  */
 #include "hook.h"
+#include "snapshot.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -253,6 +254,7 @@ static int create_green(pthread_t *thread, const pthread_attr_t *attr, void *(*s
     fiber->start = start;
     fiber->arg = arg;
     fiber->joinable = is_joinable(attr);
+    wf_snapshot_note_start(fiber);
     if (!wf_sched_start_raw(worker, fiber, wanted_stack_size(attr))) {
         wf_fiber_free(fiber, &worker->spare_fibers);
         return EAGAIN;

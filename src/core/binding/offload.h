@@ -49,6 +49,12 @@ uint64_t wf_offload_count(void);
 
 struct wf_thread_counts wf_offload_threads(void);
 
+/* Now: OS threads of the pool, those without work, and calls without an OS thread. */
+struct wf_offload_state {
+    size_t alive, idle, queued;
+};
+struct wf_offload_state wf_offload_state(void);
+
 void wf_offload_before_fork(void);
 void wf_offload_after_fork_parent(void);
 void wf_offload_after_fork_child(void);

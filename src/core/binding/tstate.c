@@ -9,10 +9,14 @@
  * loop of asyncio before 3.13), so every life gets a fresh one, from a range the
  * interpreter's own counter will not reach.
  */
-#define Py_BUILD_CORE 1 /* for _PyRuntime: where the bound thread state is kept has no public setter */
+#define Py_BUILD_CORE 1 /* where the bound thread state is kept has no public setter; nor have calls for any thread */
 #include "tstate.h"
 
+#include "internal/pycore_ceval.h"
 #include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX < 0x030E0000
+#include "internal/pycore_frame.h" /* for its layout */
+#endif
 #undef Py_BUILD_CORE
 
 #include "../engine/base.h"
@@ -331,11 +335,76 @@ void wf_tstate_end(PyThreadState *tstate)
 #endif
 }
 
+/* {=== Looking into threads, for dumps ===} */
+
+PyObject *wf_tstate_place(int *offset)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#endif
+
+    if (frame == NULL)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030C0000
+    *offset = PyUnstable_InterpreterFrame_GetLasti(frame);
+    return PyUnstable_InterpreterFrame_GetCode(frame);
+#else
+    *offset = _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT);
+    return Py_NewRef((PyObject *)frame->f_code);
+#endif
+}
+
+PyObject *wf_frame_slot(PyFrameObject *frame, int n)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    return frame->f_frame->localsplus[n];
+#else
+    (void)frame;
+    (void)n;
+    return NULL; /* tagged references, and locks without semaphores: nothing to be found this way */
+#endif
+}
+
+const void *wf_lock_semaphore(PyObject *lock)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    return *(void **)(lock + 1); /* the first member of either */
+#else
+    (void)lock;
+    return NULL;
+#endif
+}
+
 int wf_context_copy(PyObject **context)
 {
     /* CPython makes a thread's context when it is first asked for. */
     *context = PyThreadState_Get()->context == NULL ? NULL : PyContext_CopyCurrent();
     return *context == NULL && PyErr_Occurred() ? -1 : 0;
+}
+
+PyFrameObject *wf_tstate_frame(unsigned long ident)
+{
+    PyThreadState *tstate = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    PyFrameObject *frame = NULL;
+
+    /* One that waits for its first life may still have the identity of who made it, but no frame. */
+    for (; tstate != NULL && frame == NULL; tstate = PyThreadState_Next(tstate))
+        if (tstate->thread_id == ident)
+            frame = PyThreadState_GetFrame(tstate);
+    return frame;
+}
+
+bool wf_tstate_call_soon(int (*call)(void *))
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return _PyEval_AddPendingCall(PyInterpreterState_Main(), call, NULL, 0) == 0;
+#else
+    (void)call;
+    return false;
+#endif
 }
 
 PyObject *wf_take_exception(void)

@@ -75,9 +75,28 @@ void wf_tstate_attach(PyThreadState *tstate);
 /* From attached to detached. */
 void wf_tstate_detach(PyThreadState *tstate);
 
+/* Where the calling Python code stands: its code (a new reference; NULL: there is none) and the offset of the
+ * instruction in it.  Makes no frame object. */
+PyObject *wf_tstate_place(int *offset);
+
+/* The n-th slot of a frame of a thread that is not running: its variables come first, then its value stack.  Borrowed;
+ * NULL: it is empty, or this version keeps frames otherwise.  `n` must be less than the frame has, and what it holds be live. */
+PyObject *wf_frame_slot(PyFrameObject *frame, int n);
+
+/* The semaphore in which a _thread.lock or _thread.RLock waits; NULL if this version has none in it. */
+const void *wf_lock_semaphore(PyObject *lock);
+
 /* A copy of the calling thread's contextvars context, in *context; NULL there if it never had one, and a new thread needs
  * none either.  0, or -1 with an exception. */
 int wf_context_copy(PyObject **context);
+
+/* The innermost Python frame of the thread that CPython knows by this identity: a new reference, or NULL if there is no
+ * such thread or no Python code in it.  With the GIL, and true while it is held. */
+PyFrameObject *wf_tstate_frame(unsigned long ident);
+
+/* Runs call(NULL) between two bytecodes of whichever thread next gets there: not before the C function that is running now
+ * has returned.  False: CPython 3.11 lets only the main thread run such calls, or there are too many. */
+bool wf_tstate_call_soon(int (*call)(void *));
 
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
 PyObject *wf_take_exception(void);
