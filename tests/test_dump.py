@@ -529,3 +529,28 @@ def test_sockets_have_addresses(tcp_pair, pair):
         other.bind(("::1", 0))
         port = other.getsockname()[1]
         assert weft._core._socket_addresses(other.fileno()) == (f"[::1]:{port}", "")
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="3.11 has one allocator for all interpreters"
+)
+def test_the_place_of_a_start_does_not_outlive_its_interpreter():
+    pytest.importorskip("test.support")
+    seen = run_program(
+        """
+from test import support
+weft.install()
+start = "import threading; thread = threading.Thread(target=int); thread.start(); thread.join()"
+for _ in range(3):
+    assert support.run_in_subinterp_with_config(
+        start, use_main_obmalloc=False, allow_fork=True, allow_exec=True, allow_threads=True,
+        allow_daemon_threads=True, check_multi_interp_extensions=True, own_gil=False) == 0
+    threads = [threading.Thread(target=int) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("alive")
+"""
+    )
+    assert (seen.status, seen.output) == (0, "alive\n"), seen.errors

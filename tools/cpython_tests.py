@@ -30,7 +30,8 @@ What differs and cannot be cured stands in cpython_differences.toml; it is print
 count, but an entry that no longer comes true does (cpython_tests_known.py).
 
 Noise.  A test whose outcome differs is run again at the end, alone, twice, in both modes.  Only if
-both times the modes agree is it called flaky: it is then listed, but does not count.
+both times the modes agree is it called flaky: it is then listed, but does not count.  A crash
+always counts.
 """
 
 from __future__ import annotations
@@ -177,6 +178,8 @@ class Difference:
 
     @property
     def flaky(self) -> bool:
+        if self.other.kind == "crash":
+            return False  # whatever made it crash has not gone away because it did not come again
         return len(self.alone) == RERUNS and all(plain.same(other) for plain, other in self.alone)
 
     @property

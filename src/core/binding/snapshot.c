@@ -7,11 +7,14 @@
 #include "tstate.h"
 
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 /* {=== Where a thread was started ===} */
+
+#define NOWHERE INT_MIN /* no offset in a code object */
 
 /* The namespace of the module threading, whose frames say nothing of who wanted the thread.  Borrowed. */
 static PyObject *threading_globals(void)
@@ -27,11 +30,22 @@ static PyObject *threading_globals(void)
     return globals;
 }
 
+/* An object of another interpreter would outlive it here, and die by the wrong allocator. */
+static bool in_main_interpreter(void)
+{
+    return PyInterpreterState_Get() == PyInterpreterState_Main();
+}
+
 void wf_snapshot_note_start(struct wf_fiber *fiber)
 {
-    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
-    PyObject *skip = threading_globals();
+    PyFrameObject *frame;
+    PyObject *skip;
 
+    fiber->spawn_offset = NOWHERE;
+    if (!in_main_interpreter())
+        return;
+    frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
+    skip = threading_globals();
     Py_CLEAR(fiber->spawn_code);
     while (frame != NULL) {
         PyObject *globals = PyFrame_GetGlobals(frame);
@@ -54,7 +68,7 @@ static PyObject *spawn_place(const struct wf_fiber *fiber)
 {
     PyCodeObject *code = (PyCodeObject *)fiber->spawn_code;
 
-    if (fiber->kind == WF_ROOT || code == NULL || !PyCode_Check(code))
+    if (fiber->kind == WF_ROOT || code == NULL || fiber->spawn_offset == NOWHERE || !PyCode_Check(code))
         Py_RETURN_NONE;
     return Py_BuildValue("Oi", code->co_filename, PyCode_Addr2Line(code, fiber->spawn_offset));
 }
