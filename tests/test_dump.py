@@ -482,32 +482,42 @@ gate.set()
 def test_a_dump_from_another_os_thread(gate):
     weft.spawn(gate.wait)
     settle()
+    before = weft.statistics().os_threads
     told = weft.to_thread(text)
     assert "waiting for an event" in told
+    assert weft.statistics().os_threads == before
 
 
-def test_nobody_runs_during_a_dump(gate):
+def test_nobody_runs_during_a_dump(gate, monkeypatch):
     """It is one moment that is told of."""
-    seen = run_program(
-        """
-import io
-weft.set_preemption(0.0001)
-ticks = []
-def tick():
-    while not stop:
-        ticks.append(1)
-        weft.yield_now()
-stop = False
-threads = [weft.spawn(tick) for _ in range(50)]
-weft.yield_now()
-weft.dump(io.StringIO())
-before = len(ticks)
-weft.dump(io.StringIO())
-print(len(ticks) - before)
-stop = True
-"""
-    )
-    assert seen.output == "0\n"
+    from weft import _waits
+
+    turns, seen = [], []
+
+    def take_turns():
+        while not gate.is_set():
+            turns.append(None)
+            weft.yield_now()
+
+    def explain(threads):
+        seen.append(len(turns))
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+        seen.append(len(turns))
+        return real(threads)
+
+    real = _waits.explain
+    monkeypatch.setattr(_waits, "explain", explain)
+    before = weft.get_preemption()
+    weft.set_preemption(0.0001)
+    thread = weft.spawn(take_turns)
+    weft.yield_now()
+    text()
+    gate.set()
+    thread.join()
+    weft.set_preemption(before)
+    assert seen[0] == seen[1] > 0
 
 
 def test_sockets_have_addresses(tcp_pair, pair):

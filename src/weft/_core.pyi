@@ -300,6 +300,9 @@ def _snapshot() -> tuple[
     whether the watchdog runs.  Does not park.
     """
 
+def _has_worker() -> bool:
+    """Does the calling OS thread run green threads?  Asking does not make it one that does."""
+
 def _socket_addresses(fd: int, /) -> tuple[str, str] | None:
     """A socket's own address and its peer's, "" where there is none; None if it is no socket."""
 

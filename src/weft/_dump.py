@@ -8,11 +8,13 @@ What looks and what writes is imported when needed: a program run by weft should
 it did not ask for.
 """
 
+import contextlib
 import signal
 import sys
 import types
 from typing import TextIO
 
+from weft import _core
 from weft._preemption import no_preempt
 
 
@@ -25,7 +27,8 @@ def dump(file: TextIO | None = None, *, json: bool = False) -> None:
     """
     from weft import _dump_json, _dump_text, _snapshot, _waits  # noqa: PLC0415
 
-    with no_preempt():  # nobody runs between the look at the one and the look at the other
+    # Nobody shall run between the look at the one and the look at the other.
+    with no_preempt() if _core._has_worker() else contextlib.nullcontext():
         snapshot = _snapshot.take()
         waits = _waits.explain(snapshot.threads)
         told = (_dump_json if json else _dump_text).told(snapshot, waits)

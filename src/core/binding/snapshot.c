@@ -210,6 +210,17 @@ static PyObject *snapshot(PyObject *module, PyObject *ignored)
                          wf_preempt_running() ? Py_True : Py_False);
 }
 
+PyDoc_STRVAR(has_worker_doc,
+"_has_worker()\n--\n\n"
+"Does the calling OS thread run green threads?  Asking does not make it one that does.");
+
+static PyObject *has_worker(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyBool_FromLong(wf_this_worker != NULL);
+}
+
 /* {=== Descriptors ===} */
 
 static PyObject *address_text(const struct sockaddr_storage *address, socklen_t size)
@@ -277,6 +288,7 @@ static PyObject *lock_address(PyObject *module, PyObject *lock)
 
 static PyMethodDef functions[] = {
     {"_snapshot", snapshot, METH_NOARGS, snapshot_doc},
+    {"_has_worker", has_worker, METH_NOARGS, has_worker_doc},
     {"_socket_addresses", socket_addresses, METH_O, socket_doc},
     {"_frame_slot", frame_slot, METH_VARARGS, frame_slot_doc},
     {"_lock_address", lock_address, METH_O, lock_address_doc},
