@@ -206,7 +206,7 @@ def test_signals_are_not_lost_among_many_parks(handled):
     assert len(handled) == 20
 
 
-def test_a_handler_may_raise_out_of_a_park():
+def test_a_handler_may_raise_out_of_a_park(cooperative):
     class Argh(Exception):
         pass
 

@@ -29,6 +29,9 @@ void *by_version(const char *name) { return answer = dlvsym(RTLD_DEFAULT, name, 
 void *load(const char *name) { return answer = dlopen(name, RTLD_NOW); }
 """
 
+# Whether a call parked is read from who ran first.
+pytestmark = pytest.mark.usefixtures("cooperative")
+
 NAP_US = 500
 BINDINGS = {"lazy": "-Wl,-z,lazy,-z,norelro", "now": "-Wl,-z,relro,-z,now"}
 

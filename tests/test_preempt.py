@@ -302,6 +302,29 @@ print(os_threads())
     assert (seen.output, seen.errors) == ("2\n", "")
 
 
+def test_a_hog_that_has_forked_is_preempted():
+    """Nothing passes through us after the fork: neither the main thread nor a park nor a spawn."""
+    seen = run_program(
+        """
+done = []
+def hog():
+    if os.fork() == 0:
+        os._exit(0)
+    while not done:
+        pass
+def other():
+    weft.yield_now()
+    done.append(1)
+threads = [weft.spawn(hog), weft.spawn(other)]
+for thread in threads:
+    thread.join()
+print(done)
+""",
+        flags=["-W", "error"],
+    )
+    assert (seen.output, seen.errors) == ("[1]\n", "")
+
+
 def test_uninstall_ends_the_watchdog():
     seen = run_program(
         """

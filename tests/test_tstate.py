@@ -48,7 +48,7 @@ def test_a_generator_moves_between_green_threads():
     assert weft.spawn(list, generator).result() == [3, 4, 5]
 
 
-def test_a_running_generator_cannot_be_entered_by_another():
+def test_a_running_generator_cannot_be_entered_by_another(cooperative):
     generator = count_slowly(2)
     inside = weft.spawn(next, generator)
     weft.yield_now()

@@ -6,6 +6,7 @@
     python tools/cpython_tests.py test_queue test_poll  these modules
     python tools/cpython_tests.py --mode install run    in other modes (below)
     python tools/cpython_tests.py --mode thread         a baseline alone
+    python tools/cpython_tests.py preemption --time-slice 0.0001     preempted without end
 
 The interpreter that runs this tool is the one that is tested; weft must be importable in it.
 Exit status: 0 when nothing differs (or there is nothing to run), 1 otherwise.
@@ -126,7 +127,22 @@ LONG_MODULES = [
     "test_wsgiref",
 ]
 
-LISTS = {"default": DEFAULT_MODULES, "short": SHORT_MODULES, "long": LONG_MODULES}
+# Where CPython is at its most delicate: destructors, weak references, the collector, frames, locks.
+PREEMPTION_MODULES = [
+    "test_thread",
+    "test_queue",
+    "test_gc",
+    "test_weakref",
+    "test_generators",
+    "test_exceptions",
+]
+
+LISTS = {
+    "default": DEFAULT_MODULES,
+    "short": SHORT_MODULES,
+    "long": LONG_MODULES,
+    "preemption": PREEMPTION_MODULES,
+}
 
 # VSOCK needs a hypervisor's other end; without one its tests hang, in plain threads too.
 DEFAULT_EXCLUDES = ["*VSOCK*"]
@@ -275,7 +291,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         default=["default"],
         metavar="MODULE",
-        help="a test module or package, as test_queue, or a list: default, short or long",
+        help="a test module or package, or a list: default, short, long or preemption",
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, default=["green"])
     parser.add_argument(
@@ -293,6 +309,12 @@ def arguments() -> argparse.Namespace:
         help="a process without progress for so long is taken to hang (default: %(default)g)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="modules to run side by side")
+    parser.add_argument(
+        "--time-slice",
+        type=float,
+        metavar="SECONDS",
+        help="preempt green threads after so long, beside one that never stops computing",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every outcome here")
     parser.add_argument("-v", "--verbose", action="store_true", help="name each test not passed")
     return parser.parse_args()
@@ -343,7 +365,7 @@ def main() -> int:
 
     modes = with_baselines(options.mode)
     known = KnownTable()
-    tester = Tester(options.exclude, options.timeout, known)
+    tester = Tester(options.exclude, options.timeout, known, options.time_slice)
     all_runs: dict[str, Any] = {}
     all_differences: list[Difference] = []
     print_head(modes)

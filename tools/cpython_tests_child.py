@@ -54,6 +54,7 @@ class Job:
     only: list[str] = field(default_factory=list)  # empty: all
     skip: list[str] = field(default_factory=list)  # have run already, or killed the last process
     exclude: list[str] = field(default_factory=list)  # patterns
+    time_slice: float | None = None  # in seconds: preempt, and give it somebody to preempt for
 
 
 class Journal:
@@ -184,6 +185,18 @@ def in_main(body: Callable[[], None]) -> None:
     body()
 
 
+def preempt_after(seconds: float, finished: threading.Event) -> None:
+    """Short slices, and a green thread of the same OS thread that is always runnable."""
+    weft: Any = importlib.import_module("weft")
+    weft.set_preemption(seconds)
+
+    def compute() -> None:
+        while not finished.is_set():
+            pass
+
+    weft.spawn(compute)
+
+
 def in_run(body: Callable[[], None]) -> None:
     weft: Any = importlib.import_module("weft")
     weft.install()
@@ -233,6 +246,8 @@ def main(job: Job) -> None:
 
     threading.stack_size(STACK_SIZE)
     IN_MODE[job.mode](body)
+    if job.time_slice is not None and job.mode != "thread":
+        preempt_after(job.time_slice, finished)
     # The signals that tests raise end up here, in the main thread.  Not Thread.join: CPython 3.12's
     # takes a thread for finished when a signal handler raises in it.
     while not finished.is_set():

@@ -158,10 +158,13 @@ class ModuleRun:
 class Tester:
     """Runs modules in modes; knows the command's options."""
 
-    def __init__(self, exclude: list[str], timeout: float, known: KnownTable) -> None:
+    def __init__(
+        self, exclude: list[str], timeout: float, known: KnownTable, time_slice: float | None
+    ) -> None:
         self.exclude = exclude
         self.timeout = timeout
         self.known = known
+        self.time_slice = time_slice
 
     def timeout_of(self, mode: str, test: str | None) -> float:
         known_hang = test is not None and self.known.hangs(mode, test)
@@ -172,6 +175,7 @@ class Tester:
         wanted = sorted(only)
         while result.deaths <= MAX_RESTARTS:
             job = Job(mode, module, "", wanted, sorted(result.outcomes), self.exclude)
+            job.time_slice = self.time_slice
             if self.run_process(job, result):
                 break
         return result

@@ -37,11 +37,13 @@ from weft._deadlock import Deadlock, detect_deadlocks
 from weft._dump import dump
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
+from weft._stalls import blocking, warn_stalls
 
 __all__ = [
     "Deadlock",
     "GreenThread",
     "all_threads",
+    "blocking",
     "current",
     "detect_deadlocks",
     "dump",
@@ -57,6 +59,7 @@ __all__ = [
     "statistics",
     "to_thread",
     "uninstall",
+    "warn_stalls",
     "yield_now",
 ]
 

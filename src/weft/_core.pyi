@@ -11,7 +11,7 @@ runs Python; times are relative and in seconds, fractions allowed.
 from _thread import LockType, RLock
 from collections.abc import Callable
 from threading import Thread
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from _typeshed import structseq
@@ -20,6 +20,10 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _ExceptionReporter: TypeAlias = Callable[[GreenThread[Any], BaseException], None]
+_StallReporter: TypeAlias = Callable[
+    [GreenThread[Any] | None, int, float, str, str, list[tuple[CodeType, int]]], None
+]
+"""Its handle, if `spawn` made it; ident, seconds, why, native function; stack, innermost first."""
 
 @final
 class GreenThread(Generic[_T_co]):
@@ -255,6 +259,12 @@ def get_preemption() -> float | None:
 
 def _hold_preemption(change: int, /) -> None:
     """Add to the number of reasons not to preempt the running green thread."""
+
+def _hold_stalls(change: int, /) -> None:
+    """Add to the number of reasons not to report that the running green thread stalls."""
+
+def _watch_stalls(seconds: float | None, report: _StallReporter | None, /) -> None:
+    """Call `report` for each stall that lasts longer than `seconds`; None: for none."""
 
 def _pause_preemption() -> None:
     """End the watchdog, for a fork."""

@@ -34,6 +34,7 @@ from functools import partial
 from weft import _core
 from weft._deadlock import detect_deadlocks
 from weft._dump import dump_on
+from weft._stalls import warn_stalls
 from weft.report import Reporter
 
 ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], object]
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         Reporter(
             os_threads=options.os_threads, to_stderr=options.report, json_path=options.report_json
         ).start()
+    if options.warn_stall:
+        warn_stalls(options.warn_stall)
     if not options.os_threads:
         _core.install()
         if options.dump_signal is not None:
@@ -87,6 +90,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     run.add_argument(
         "--os-threads", action="store_true", help="leave its threads as they are, for comparison"
+    )
+    run.add_argument(
+        "--warn-stall",
+        metavar="TIME",
+        type=_seconds,
+        help="say on standard error who keeps the others waiting for so long: 100ms, 0.5s",
     )
     run.add_argument(
         "--report", action="store_true", help="at exit, say on standard error what it took"
@@ -135,6 +144,14 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     command.add_argument("-v", "--verbose", action="store_true", help="list what is hooked where")
     command.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _seconds(text: str) -> float:
+    """What `100ms`, `0.5s` and `0.5` mean."""
+    seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)  # which argparse words
+    return seconds
 
 
 # --- The program's surroundings --------------------------------------------------------

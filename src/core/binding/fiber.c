@@ -73,7 +73,7 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->reason = WF_PARK_NONE;
     fiber->awaited = 0;
     fiber->attached = fiber->timed = fiber->joinable = fiber->daemon = false;
-    fiber->no_preempt = fiber->os_threads = 0;
+    fiber->no_preempt = fiber->blocking = fiber->os_threads = 0;
     fiber->serial = ++serials;
     return fiber;
 }

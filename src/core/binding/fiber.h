@@ -82,6 +82,7 @@ struct wf_fiber {
     bool joinable;            /* RAW: stays DONE until joined or detached */
     bool daemon;
     int no_preempt;           /* reasons not to preempt it now */
+    int blocking;             /* reasons not to report that it stalls the others */
     int os_threads;           /* reasons for threads it makes now to be OS threads */
     /* What dumps tell of a park; written at each, read by nobody else. */
     int64_t parked_ns;        /* since about when: wf_worker.clock_ns */

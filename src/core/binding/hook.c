@@ -16,10 +16,11 @@
 #include <string.h>
 
 static const struct wf_hook_family *const families[] = {
-    &wf_hooks_socket,   &wf_hooks_file,    &wf_hooks_disk,      &wf_hooks_splice,  &wf_hooks_descriptor, &wf_hooks_open,
-    &wf_hooks_lockfile, &wf_hooks_queue,   &wf_hooks_poll,      &wf_hooks_time,    &wf_hooks_process,    &wf_hooks_resolve,
-    &wf_hooks_signal,   &wf_hooks_sigwait, &wf_hooks_thread,    &wf_hooks_join,    &wf_hooks_once,       &wf_hooks_semaphore,
-    &wf_hooks_mutex,    &wf_hooks_rwlock,  &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt,   &wf_hooks_lookup,
+    &wf_hooks_socket, &wf_hooks_connection, &wf_hooks_file, &wf_hooks_disk, &wf_hooks_splice,
+    &wf_hooks_descriptor, &wf_hooks_open, &wf_hooks_lockfile, &wf_hooks_queue, &wf_hooks_poll,
+    &wf_hooks_time, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_sigwait,
+    &wf_hooks_thread, &wf_hooks_join, &wf_hooks_once, &wf_hooks_semaphore, &wf_hooks_mutex,
+    &wf_hooks_rwlock, &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt, &wf_hooks_lookup,
     &wf_hooks_thread_local,
 };
 #define FAMILIES (sizeof families / sizeof *families)

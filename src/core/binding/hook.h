@@ -26,10 +26,12 @@ struct wf_hook_family {
     size_t count;
 };
 
-extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_disk, wf_hooks_splice, wf_hooks_descriptor,
-    wf_hooks_open, wf_hooks_lockfile, wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
-    wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once, wf_hooks_semaphore,
-    wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue, wf_hooks_thread_local, wf_hooks_lookup;
+extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hooks_file,
+    wf_hooks_disk, wf_hooks_splice, wf_hooks_descriptor, wf_hooks_open, wf_hooks_lockfile,
+    wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
+    wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once,
+    wf_hooks_semaphore, wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue,
+    wf_hooks_thread_local, wf_hooks_lookup;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
@@ -74,7 +76,7 @@ ssize_t wf_disk_read_rest(struct wf_worker *worker, int fd, const struct iovec *
 /* Is it a file on another machine, or of another process, whose answers may be long in coming? */
 bool wf_disk_is_remote(int fd);
 
-/* hook_socket.c: does a close of `fd` wait until what was sent has arrived?  May change errno. */
+/* hook_connection.c: does a close of `fd` wait until what was sent has arrived?  May change errno. */
 bool wf_socket_lingers(int fd);
 
 /* hook_lockfile.c: fcntl with F_SETLKW or F_OFD_SETLKW. */

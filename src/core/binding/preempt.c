@@ -10,6 +10,8 @@
 #include "preempt.h"
 
 #include "sched.h"
+#include "stall.h"
+#include "tstate.h"
 
 #include <errno.h>
 #include <math.h>
@@ -77,22 +79,36 @@ static void wait_changed(int64_t until_ns)
 
 /* {=== Who hogs ===} */
 
+/* How long nobody is taken for a hog. */
+static int64_t turn_ns(void)
+{
+    return watchdog.off ? wf_stall_threshold_ns() / 2 : watchdog.slice_ns;
+}
+
 static bool is_idle(const struct wf_worker *worker)
 {
     return worker->live == 0 || atomic_load(&worker->inbox.polling);
 }
 
-/* Could anybody else run there?  A parked one with a deadline might: only the worker itself can tell. */
-static bool somebody_waits(const struct wf_worker *worker)
+/* Could anybody else run there? */
+static bool somebody_waits(const struct wf_worker *worker, int64_t now_ns)
 {
     struct pollfd reactor = {.fd = worker->reactor.epoll_fd, .events = POLLIN};
 
-    return worker->runq.len > 0 || worker->timers.len > 0 || atomic_load(&worker->inbox.head) != NULL
-           || atomic_load(&worker->interrupted) || poll(&reactor, 1, 0) > 0;
+    return worker->runq.len > 0 || wf_timer_next(&worker->timers) <= now_ns
+           || atomic_load(&worker->inbox.head) != NULL || atomic_load(&worker->interrupted)
+           || poll(&reactor, 1, 0) > 0;
+}
+
+/* Waits somebody for a descriptor that might be ready though we were not told?  Only the worker itself can tell. */
+static bool somebody_doubts(const struct wf_worker *worker)
+{
+    return !wf_list_empty(&worker->reactor.doubted);
 }
 
 struct look {
     int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least twice in a slice */
+    bool late;               /* we were kept from looking ourselves: so may have been the hogs */
     bool all_idle;
     struct wf_worker *hogs[MOST_HOGS];
     size_t hog_count;
@@ -102,19 +118,28 @@ static void look_at(struct wf_worker *worker, void *arg)
 {
     struct look *look = arg;
     int64_t over_ns;
+    bool waits;
 
     atomic_store_explicit(&worker->clock_ns, look->now_ns, memory_order_relaxed);
-    if (is_idle(worker) || worker->switches != worker->watched.switches) {
+    if (look->late)
+        worker->watched.stalled_since_ns = look->now_ns;
+    if (is_idle(worker) || worker->switches != worker->watched.switches || worker->watched.since_ns == 0) {
         look->all_idle = look->all_idle && is_idle(worker);
         worker->watched.switches = worker->switches;
         worker->watched.since_ns = look->now_ns;
+        wf_stall_none(worker, look->now_ns);
         return;
     }
     look->all_idle = false;
-    over_ns = worker->watched.since_ns + watchdog.slice_ns;
-    if (over_ns > look->now_ns)
+    over_ns = worker->watched.since_ns + turn_ns();
+    if (over_ns > look->now_ns) {
         look->next_ns = over_ns < look->next_ns ? over_ns : look->next_ns;
-    else if (look->hog_count < MOST_HOGS && somebody_waits(worker))
+        return;
+    }
+    waits = somebody_waits(worker, look->now_ns);
+    if (!waits)
+        wf_stall_none(worker, look->now_ns);
+    if ((waits || somebody_doubts(worker)) && look->hog_count < MOST_HOGS)
         look->hogs[look->hog_count++] = worker;
 }
 
@@ -143,6 +168,9 @@ static int64_t switch_interval_ns(void)
 
 static void preempt(struct wf_worker *worker, PyThreadState *own)
 {
+    bool came;
+
+    wf_stall_watch(worker);
     atomic_store(&worker->preempt, true);
     asked = false;
     PyEval_RestoreThread(own);
@@ -150,7 +178,8 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
     if (asked) /* otherwise the GIL was free: the hog has released it and will not come */
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
-    atomic_store(&worker->preempt, false);
+    came = !atomic_exchange(&worker->preempt, false);
+    wf_stall_judge(!watchdog.off, came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
     PyEval_SaveThread();
@@ -210,13 +239,14 @@ static bool wait_for_next_look(void)
 static void look_after_all(PyThreadState *own)
 {
     int64_t now_ns = wf_now_ns();
-    struct look look = {.now_ns = now_ns, .next_ns = now_ns + watchdog.slice_ns / 2, .all_idle = true};
+    struct look look = {.now_ns = now_ns, .next_ns = now_ns + turn_ns() / 2, .all_idle = true};
 
+    look.late = now_ns - watchdog.next_look_ns > wf_stall_threshold_ns() / 2;
     wf_worker_each(look_at, &look);
     for (size_t i = 0; i < look.hog_count; i++)
         preempt(look.hogs[i], own);
     /* The next slice begins when the next hog is at it: look soon, to see when. */
-    watchdog.next_look_ns = look.hog_count > 0 ? wf_deadline(watchdog.slice_ns / SOON) : look.next_ns;
+    watchdog.next_look_ns = look.hog_count > 0 ? wf_deadline(turn_ns() / SOON) : look.next_ns;
     if (!look.all_idle)
         watchdog.idle_since_ns = look.now_ns;
     else if (look.now_ns - watchdog.idle_since_ns >= DOZE_AFTER_NS)
@@ -253,9 +283,14 @@ static bool start_thread(void)
     return error == 0;
 }
 
+static bool is_wanted(void)
+{
+    return !watchdog.off || wf_stall_threshold_ns() != WF_NEVER;
+}
+
 void wf_preempt_ensure(void)
 {
-    if (wf_likely(watchdog.running || watchdog.off))
+    if (wf_likely(watchdog.running || !is_wanted()))
         return;
     pthread_mutex_lock(&watchdog.lock);
     if (!watchdog.running)
@@ -308,17 +343,31 @@ static void tell_watchdog(void)
 /* Not in the middle of a switch: the running fiber is then on its way out, or not yet in. */
 static bool may_be_preempted(const struct wf_worker *worker)
 {
-    return worker->passing == 0 && worker->current->state == WF_RUNNING && worker->current->no_preempt == 0;
+    return !watchdog.off && worker->passing == 0 && worker->current->state == WF_RUNNING
+           && worker->current->no_preempt == 0;
+}
+
+/* In CPython's wait for the GIL, with its mutex held. */
+static int watchdog_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
+{
+    if (!asked) {
+        asked = true;
+        return ETIMEDOUT;
+    }
+    if (!wf_stall_wait_wanted())
+        return real_pthread_cond_timedwait(cond, mutex, until);
+    pthread_mutex_unlock(mutex);
+    wf_stall_wait();
+    pthread_mutex_lock(mutex);
+    return 0;
 }
 
 static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
     struct wf_worker *worker = wf_this_worker;
 
-    if (wf_unlikely(is_watchdog) && !asked) {
-        asked = true;
-        return ETIMEDOUT;
-    }
+    if (wf_unlikely(is_watchdog))
+        return watchdog_wait(cond, mutex, until);
     if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);
@@ -345,7 +394,8 @@ static PyObject *set_preemption(PyObject *module, PyObject *seconds)
     (void)module;
     if (seconds == Py_None) {
         watchdog.off = true;
-        wf_preempt_stop();
+        if (!is_wanted())
+            wf_preempt_stop();
         Py_RETURN_NONE;
     }
     value = PyFloat_AsDouble(seconds);
@@ -390,12 +440,7 @@ static PyObject *pause_preemption(PyObject *module, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-static void start_again(void)
-{
-    wf_preempt_ensure();
-}
-
-static int start_again_soon(void *ignored)
+static int start_again(void *ignored)
 {
     (void)ignored;
     wf_preempt_ensure();
@@ -410,10 +455,8 @@ static PyObject *resume_preemption(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    if (wf_worker_count() > 0) {
-        wf_sched_when_busy(start_again);
-        Py_AddPendingCall(start_again_soon, NULL); /* full: then when somebody wakes, or at the next spawn */
-    }
+    if (wf_worker_count() > 0 && !wf_tstate_call_soon(start_again))
+        wf_preempt_ensure(); /* CPython 3.11 does not count */
     Py_RETURN_NONE;
 }
 

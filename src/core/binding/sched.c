@@ -141,6 +141,7 @@ bool wf_sched_open(struct wf_worker *worker)
 {
     worker->os_thread = pthread_self();
     worker->tid = (pid_t)syscall(SYS_gettid);
+    worker->watched.since_ns = 0; /* the watchdog has not looked at it yet */
     atomic_store(&worker->clock_ns, wf_now_ns());
     if (wf_inbox_init(&worker->inbox) < 0)
         return false;

@@ -82,8 +82,10 @@ struct wf_worker {
     atomic_bool preempt;      /* the watchdog wants the running fiber to give way */
     struct {
         uint64_t switches;
-        int64_t since_ns;
-    } watched;                /* the watchdog's: when it last saw something change */
+        int64_t since_ns;     /* the watchdog last saw something change, or tried to */
+        int64_t stalled_since_ns; /* at all looks since then nobody switched and somebody waited */
+        bool stall_told;
+    } watched;                /* the watchdog's */
     struct wf_quiet quiet;
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */

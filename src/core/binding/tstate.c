@@ -9,9 +9,10 @@
  * loop of asyncio before 3.13), so every life gets a fresh one, from a range the
  * interpreter's own counter will not reach.
  */
-#define Py_BUILD_CORE 1 /* for _PyRuntime: where the bound thread state is kept has no public setter */
+#define Py_BUILD_CORE 1 /* where the bound thread state is kept has no public setter; nor have calls for any thread */
 #include "tstate.h"
 
+#include "internal/pycore_ceval.h"
 #include "internal/pycore_runtime.h"
 #if PY_VERSION_HEX < 0x030E0000
 #include "internal/pycore_frame.h" /* for its layout */
@@ -382,6 +383,28 @@ int wf_context_copy(PyObject **context)
     /* CPython makes a thread's context when it is first asked for. */
     *context = PyThreadState_Get()->context == NULL ? NULL : PyContext_CopyCurrent();
     return *context == NULL && PyErr_Occurred() ? -1 : 0;
+}
+
+PyFrameObject *wf_tstate_frame(unsigned long ident)
+{
+    PyThreadState *tstate = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    PyFrameObject *frame = NULL;
+
+    /* One that waits for its first life may still have the identity of who made it, but no frame. */
+    for (; tstate != NULL && frame == NULL; tstate = PyThreadState_Next(tstate))
+        if (tstate->thread_id == ident)
+            frame = PyThreadState_GetFrame(tstate);
+    return frame;
+}
+
+bool wf_tstate_call_soon(int (*call)(void *))
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return _PyEval_AddPendingCall(PyInterpreterState_Main(), call, NULL, 0) == 0;
+#else
+    (void)call;
+    return false;
+#endif
 }
 
 PyObject *wf_take_exception(void)

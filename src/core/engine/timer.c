@@ -22,7 +22,7 @@
 
 void wf_timer_init(struct wf_timer_heap *heap, wf_timer_is_live is_live)
 {
-    *heap = (struct wf_timer_heap){ .is_live = is_live };
+    *heap = (struct wf_timer_heap){ .is_live = is_live, .next_ns = WF_NEVER };
 }
 
 void wf_timer_term(struct wf_timer_heap *heap)
@@ -93,6 +93,11 @@ static void sift_down(struct wf_timer_heap *heap, size_t hole, struct wf_timer t
     heap->entries[hole] = timer;
 }
 
+static void note_next(struct wf_timer_heap *heap)
+{
+    heap->next_ns = heap->len > 0 ? heap->entries[0].deadline_ns : WF_NEVER;
+}
+
 /* === Forgetting ==================================================================== */
 
 /* Keeps the live entries only, and makes a heap of them again, from the last parent to the root. */
@@ -107,6 +112,7 @@ static void compact(struct wf_timer_heap *heap)
     heap->forgotten = 0;
     for (size_t parents = (kept + ARITY - 2) / ARITY; parents-- > 0;)
         sift_down(heap, parents, heap->entries[parents]);
+    note_next(heap);
 }
 
 void wf_timer_forget(struct wf_timer_heap *heap)
@@ -131,11 +137,7 @@ void wf_timer_add(struct wf_timer_heap *heap, int64_t deadline_ns, void *owner, 
     wf_assert(heap->len < heap->capacity, "more live timers than were reserved");
     sift_up(heap, heap->len++,
             (struct wf_timer){ .deadline_ns = deadline_ns, .token = token, .owner = owner });
-}
-
-int64_t wf_timer_next(const struct wf_timer_heap *heap)
-{
-    return heap->len > 0 ? heap->entries[0].deadline_ns : WF_NEVER;
+    note_next(heap);
 }
 
 bool wf_timer_pop(struct wf_timer_heap *heap, int64_t now_ns, struct wf_timer *out)
@@ -146,6 +148,7 @@ bool wf_timer_pop(struct wf_timer_heap *heap, int64_t now_ns, struct wf_timer *o
     struct wf_timer last = heap->entries[--heap->len];
     if (heap->len > 0)
         sift_down(heap, 0, last);
+    note_next(heap);
     if (!heap->is_live(out))
         recall(heap);
     return true;

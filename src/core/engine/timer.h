@@ -29,6 +29,7 @@ struct wf_timer_heap {
     struct wf_timer *entries;
     size_t len, capacity;
     size_t forgotten; /* how many of len are known to be dead */
+    int64_t next_ns;  /* what wf_timer_next says */
     wf_timer_is_live is_live;
 };
 
@@ -45,8 +46,12 @@ void wf_timer_add(struct wf_timer_heap *heap, int64_t deadline_ns, void *owner, 
 /* One entry, still in the heap, has died. */
 void wf_timer_forget(struct wf_timer_heap *heap);
 
-/* The earliest deadline, or WF_NEVER.  It may be that of a dead entry: too early, never too late. */
-int64_t wf_timer_next(const struct wf_timer_heap *heap);
+/* The earliest deadline, or WF_NEVER.  It may be that of a dead entry: too early, never too late.
+ * Another OS thread may ask; it is told how it was a moment ago. */
+static inline int64_t wf_timer_next(const struct wf_timer_heap *heap)
+{
+    return heap->next_ns;
+}
 
 /* Removes the earliest entry if its deadline is <= now.  The caller checks
  * whether the entry is live; if it is not, it counts as one forgotten entry less. */

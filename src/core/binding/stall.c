@@ -1,0 +1,198 @@
+/* stall.c - see stall.h. */
+#include "stall.h"
+
+#include "native.h"
+#include "tstate.h"
+
+#include <math.h>
+
+/* A stack is cut here; what a hog does stands at its inner end. */
+#define MOST_FRAMES 200
+
+static int64_t threshold_ns = WF_NEVER;
+static PyObject *report; /* callable; NULL: nobody has asked yet */
+
+/* The watchdog's attempt at a hog. */
+static struct {
+    struct wf_worker *worker;
+    struct wf_fiber *hog;
+    uint64_t serial, switches;
+    int64_t began_ns;
+    bool sampled;
+    bool came_early; /* it waited for the GIL as we did: somebody else held that */
+    char native[256];
+} attempt;
+
+int64_t wf_stall_threshold_ns(void)
+{
+    return threshold_ns;
+}
+
+/* {=== The three phases ===} */
+
+static bool is_stall(const struct wf_worker *worker, int64_t now_ns)
+{
+    return threshold_ns != WF_NEVER && !worker->watched.stall_told
+           && now_ns - worker->watched.stalled_since_ns >= threshold_ns;
+}
+
+static void sample(void)
+{
+    attempt.sampled = true;
+    wf_native_where(attempt.worker->tid, attempt.native, sizeof attempt.native);
+}
+
+void wf_stall_watch(struct wf_worker *worker)
+{
+    attempt.worker = worker;
+    attempt.hog = worker->current;
+    attempt.serial = attempt.hog->serial;
+    attempt.switches = worker->switches;
+    attempt.began_ns = wf_now_ns();
+    attempt.sampled = attempt.came_early = false;
+    attempt.native[0] = '\0';
+    if (is_stall(worker, attempt.began_ns))
+        sample();
+}
+
+bool wf_stall_wait_wanted(void)
+{
+    if (attempt.worker == NULL)
+        return false;
+    if (!atomic_load(&attempt.worker->preempt))
+        attempt.came_early = true;
+    return !attempt.sampled && !attempt.came_early && is_stall(attempt.worker, wf_now_ns());
+}
+
+void wf_stall_wait(void)
+{
+    sample();
+}
+
+/* NULL: it is none of the hog's doing. */
+static const char *reason(bool preempting, bool came, int64_t now_ns)
+{
+    if (attempt.came_early)
+        return NULL;
+    if (now_ns - attempt.began_ns >= threshold_ns)
+        return "held"; /* on a busy machine it may still be on its way */
+    if (!came)
+        return attempt.worker->switches == attempt.switches ? "released" : NULL;
+    if (attempt.hog->no_preempt > 0)
+        return "no_preempt";
+    return preempting ? NULL : "off";
+}
+
+/* [(code, offset of the instruction), ...], innermost first.  The frames cannot move: we hold the GIL. */
+static PyObject *stack_of(unsigned long ident)
+{
+    PyFrameObject *frame = wf_tstate_frame(ident), *back;
+    PyObject *stack = PyList_New(0), *entry;
+
+    while (stack != NULL && frame != NULL && PyList_GET_SIZE(stack) < MOST_FRAMES) {
+        entry = Py_BuildValue("(Ni)", PyFrame_GetCode(frame), PyFrame_GetLasti(frame));
+        if (entry == NULL || PyList_Append(stack, entry) < 0)
+            Py_CLEAR(stack);
+        Py_XDECREF(entry);
+        back = PyFrame_GetBack(frame);
+        Py_SETREF(frame, back);
+    }
+    Py_XDECREF(frame);
+    return stack;
+}
+
+/* What CPython knows the hog's thread by. */
+static unsigned long ident_of(const struct wf_fiber *hog)
+{
+    return hog->kind == WF_ROOT ? (unsigned long)hog->worker->os_thread : wf_fiber_ident(hog);
+}
+
+static void tell(const char *why, int64_t lasted_ns)
+{
+    struct wf_fiber *hog = attempt.hog;
+    PyObject *handle, *stack, *result = NULL;
+
+    if (hog->serial != attempt.serial)
+        return; /* it has ended */
+    handle = Py_NewRef(hog->kind == WF_GREEN && hog->green != NULL ? (PyObject *)hog->green : Py_None);
+    stack = stack_of(ident_of(hog));
+    if (stack != NULL)
+        result = PyObject_CallFunction(report, "OkdssO", handle, ident_of(hog), (double)lasted_ns / WF_NS_PER_S, why,
+                                       attempt.native, stack);
+    if (result == NULL)
+        PyErr_WriteUnraisable(report);
+    Py_XDECREF(result);
+    Py_XDECREF(stack);
+    Py_DECREF(handle);
+}
+
+void wf_stall_judge(bool preempting, bool came)
+{
+    struct wf_worker *worker = attempt.worker;
+    int64_t now_ns = wf_now_ns();
+    const char *why;
+
+    if (wf_likely(!is_stall(worker, now_ns)) || (why = reason(preempting, came, now_ns)) == NULL)
+        return;
+    worker->watched.stall_told = true;
+    if (attempt.hog->blocking == 0)
+        tell(why, now_ns - worker->watched.stalled_since_ns);
+}
+
+/* {=== What Python calls ===} */
+
+PyDoc_STRVAR(watch_doc,
+"_watch_stalls(seconds, report, /)\n--\n\n"
+"Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length; None: do not.");
+
+static PyObject *watch_stalls(PyObject *module, PyObject *args)
+{
+    PyObject *seconds, *callable;
+    double value;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO:_watch_stalls", &seconds, &callable))
+        return NULL;
+    if (seconds == Py_None) {
+        threshold_ns = WF_NEVER;
+        Py_RETURN_NONE;
+    }
+    value = PyFloat_AsDouble(seconds);
+    if (value == -1 && PyErr_Occurred())
+        return NULL;
+    if (!(value > 0) || !isfinite(value) || value > 1e6) {
+        PyErr_SetString(PyExc_ValueError, "a stall lasts longer than 0 seconds");
+        return NULL;
+    }
+    wf_native_init(); /* false: reports then say less */
+    Py_XSETREF(report, Py_NewRef(callable));
+    threshold_ns = (int64_t)(value * WF_NS_PER_S);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(hold_doc,
+"_hold_stalls(change, /)\n--\n\n"
+"Adds to the running green thread's count of reasons not to report that it stalls the others.");
+
+static PyObject *hold_stalls(PyObject *module, PyObject *change)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    (void)module;
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    worker->current->blocking += (int)value;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"_watch_stalls", watch_stalls, METH_VARARGS, watch_doc},
+    {"_hold_stalls", hold_stalls, METH_O, hold_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int wf_stall_init(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}
