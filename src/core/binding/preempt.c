@@ -178,7 +178,7 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
     came = !atomic_exchange(&worker->preempt, false);
-    wf_stall_judge(!watchdog.off, came);
+    wf_stall_judge(came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
     PyEval_SaveThread();
@@ -334,11 +334,17 @@ static void tell_watchdog(void)
     pthread_mutex_unlock(&watchdog.lock);
 }
 
-/* Not in the middle of a switch: the running fiber is then on its way out, or not yet in. */
-static bool may_be_preempted(const struct wf_worker *worker)
+/* Why the running fiber does not give way, in a word that _stalls.py explains; NULL: it does. */
+static const char *refusal(const struct wf_worker *worker)
 {
-    return !watchdog.off && worker->passing == 0 && worker->current->state == WF_RUNNING
-           && worker->current->no_preempt == 0;
+    if (watchdog.off)
+        return "off";
+    if (worker->current->no_preempt > 0)
+        return "no_preempt";
+    /* In the middle of a switch the running fiber is on its way out, or not yet in. */
+    if (worker->passing > 0 || worker->current->state != WF_RUNNING)
+        return "inside";
+    return wf_tstate_in_destructor(wf_tstate_bound()) ? "destructor" : NULL;
 }
 
 /* In CPython's wait for the GIL, with its mutex held. */
@@ -365,9 +371,10 @@ static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mu
     if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);
+    worker->refused = refusal(worker);
     atomic_store(&worker->preempt, false);
     tell_watchdog();
-    if (may_be_preempted(worker))
+    if (worker->refused == NULL)
         wf_yield_after_look(worker);
     pthread_mutex_lock(mutex);
     return 0;

@@ -72,6 +72,10 @@ void wf_tstate_detach(PyThreadState *tstate);
  * none either.  0, or -1 with an exception. */
 int wf_context_copy(PyObject **context);
 
+/* Is `tstate`, the calling thread's, deallocating an object?  As far as the version lets us see: up to 3.12 CPython counts the
+ * objects with a dictionary or items being deallocated; from 3.13 on it is known only once deallocations were put off. */
+bool wf_tstate_in_destructor(PyThreadState *tstate);
+
 /* The innermost Python frame of the thread that CPython knows by this identity: a new reference, or NULL if there is no
  * such thread or no Python code in it.  With the GIL, and true while it is held. */
 PyFrameObject *wf_tstate_frame(unsigned long ident);
