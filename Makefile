@@ -26,12 +26,13 @@ TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test test-libraries test-sid bench lint asan docs clean
+.PHONY: help run test torture test-libraries test-sid bench lint asan docs clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
 	@echo 'make test      everything, on each of: $(VERSIONS)'
 	@echo 'make test-libraries  database drivers and other libraries, unmodified, against real servers; then a soak'
+	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
@@ -46,6 +47,8 @@ run: .venv/$(VERSION)/.weft
 	$(BIN)/python examples/compare.py
 
 test: engine-test binding-test $(VERSIONS:%=pytest-%) $(VERSIONS:%=cpython-%)
+
+torture: $(VERSIONS:%=torture-%)
 
 bench: # makes an environment of its own, with weft's peers in it
 	$(PYTHON) benchmarks/run.py
@@ -86,6 +89,14 @@ $(PYTEST_TARGETS): pytest-%: .venv/%/.weft
 # CPython's own test modules inside a green thread, compared with a plain thread.
 $(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
 	.venv/$*/bin/python tools/cpython_tests.py --list default
+
+# Preempted as often as can be: what breaks would break once in a year otherwise.
+TORTURE_TARGETS := $(VERSIONS:%=torture-%)
+.PHONY: $(TORTURE_TARGETS)
+
+$(TORTURE_TARGETS): torture-%: .venv/%/.weft
+	.venv/$*/bin/python -m pytest --time-slice 0.0001
+	.venv/$*/bin/python tools/cpython_tests.py --list preemption --time-slice 0.0001
 
 # --- Environments ---------------------------------------------------------------------------
 

@@ -28,6 +28,10 @@ static int (*real_pthread_cond_timedwait)(pthread_cond_t *, pthread_mutex_t *, c
 
 #define SHORTEST_SLICE_NS (WF_NS_PER_MS / 20)
 
+/* A hog was found at most so many slices ago: look twice in a slice.  Otherwise once will do: a look costs some
+ * 50 us of a processor, most of it the kernel's and the cache's. */
+#define ALERT 100
+
 /* This part of a slice after a hog has given way, another may be at it. */
 #define SOON 16
 
@@ -41,7 +45,7 @@ static struct {
     bool running, stop, doze;
     bool off, own_slice;       /* set_preemption(None); set_preemption(a number) */
     int64_t slice_ns;
-    int64_t idle_since_ns, next_look_ns;
+    int64_t idle_since_ns, next_look_ns, alert_until_ns;
 } watchdog;
 
 static __thread bool is_watchdog, asked; /* this OS thread is the watchdog; has asked for the GIL */
@@ -107,7 +111,7 @@ static bool somebody_doubts(const struct wf_worker *worker)
 }
 
 struct look {
-    int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least twice in a slice */
+    int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least once or twice in a slice */
     bool late;               /* we were kept from looking ourselves: so may have been the hogs */
     bool all_idle;
     struct wf_worker *hogs[MOST_HOGS];
@@ -238,12 +242,16 @@ static bool wait_for_next_look(void)
 static void look_after_all(PyThreadState *own)
 {
     int64_t now_ns = wf_now_ns();
-    struct look look = {.now_ns = now_ns, .next_ns = now_ns + turn_ns() / 2, .all_idle = true};
+    struct look look = {.now_ns = now_ns, .next_ns = now_ns + turn_ns(), .all_idle = true};
 
+    if (now_ns < watchdog.alert_until_ns)
+        look.next_ns = now_ns + turn_ns() / 2;
     look.late = now_ns - watchdog.next_look_ns > wf_stall_threshold_ns() / 2;
     wf_worker_each(look_at, &look);
     for (size_t i = 0; i < look.hog_count; i++)
         preempt(look.hogs[i], own);
+    if (look.hog_count > 0)
+        watchdog.alert_until_ns = look.now_ns + ALERT * turn_ns();
     /* The next slice begins when the next hog is at it: look soon, to see when. */
     watchdog.next_look_ns = look.hog_count > 0 ? wf_deadline(turn_ns() / SOON) : look.next_ns;
     if (!look.all_idle)

@@ -20,7 +20,8 @@
  * C code that holds the GIL cannot be preempted, as it cannot be with OS threads; C code that has released it neither: nothing
  * but its own end brings it back to us.
  *
- * The watchdog looks twice in a slice while any worker is awake, and sleeps for good while all are asleep.
+ * The watchdog looks once in a slice while any worker is awake, twice while there are hogs, and sleeps for good
+ * while all are asleep.
  * ../../../docs/design has the record and what was rejected.
  */
 #ifndef WF_PREEMPT_H
