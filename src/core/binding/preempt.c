@@ -4,6 +4,8 @@
  * and flags that may be a moment old.  A wrong guess costs one needless turn, or one slice
  * more.  Workers' memory is never given back.
  *
+ * Each attempt at a hog is shown to stall.c, which tells the user if attempts do not help.
+ *
  * A turn begins when CPython is asked to let go, not a switch interval later: the first wait
  * of the watchdog for the GIL is reported as timed out at once, which is what makes CPython ask the holder.
  */

@@ -141,7 +141,8 @@ void wf_stall_judge(bool came)
 
 PyDoc_STRVAR(watch_doc,
 "_watch_stalls(seconds, report, /)\n--\n\n"
-"Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length; None: do not.");
+"Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length.\n\n"
+"None: do not.");
 
 static PyObject *watch_stalls(PyObject *module, PyObject *args)
 {
