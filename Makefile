@@ -26,12 +26,13 @@ TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test torture test-libraries test-sid bench lint asan docs clean
+.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
 	@echo 'make test      everything, on each of: $(VERSIONS)'
 	@echo 'make test-libraries  database drivers and other libraries, unmodified, against real servers; then a soak'
+	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
 	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
 	@echo 'make bench     the benchmarks'
@@ -40,6 +41,7 @@ help:
 	@echo 'make docs      check that links between the Markdown files lead somewhere (no pages yet)'
 	@echo 'make clean     remove whatever these commands made'
 	@echo
+	@echo 'Parts of make test-cpython: test-cpython-V for a version V.'
 	@echo 'Parts of make test: engine-test, binding-test, and pytest-V and cpython-V for a version V.'
 	@echo 'Another interpreter: make PYTHON=/path/to/python run'
 
@@ -64,6 +66,8 @@ lint: .venv/$(VERSION)/.tools
 
 asan: engine-asan binding-asan
 
+test-cpython: $(VERSIONS:%=test-cpython-%)
+
 test-sid:
 	tools/sid.sh test
 
@@ -81,14 +85,20 @@ include tests/binding/binding.mk
 
 PYTEST_TARGETS := $(VERSIONS:%=pytest-%)
 CPYTHON_TARGETS := $(VERSIONS:%=cpython-%)
-.PHONY: $(PYTEST_TARGETS) $(CPYTHON_TARGETS)
+CPYTHON_LONG_TARGETS := $(VERSIONS:%=test-cpython-%)
+.PHONY: $(PYTEST_TARGETS) $(CPYTHON_TARGETS) $(CPYTHON_LONG_TARGETS)
 
 $(PYTEST_TARGETS): pytest-%: .venv/%/.weft
 	.venv/$*/bin/python -m pytest
 
-# CPython's own test modules inside a green thread, compared with a plain thread.
+# CPython's own test modules inside a green thread, compared with a plain thread; and some whose threads are green.
 $(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
-	.venv/$*/bin/python tools/cpython_tests.py --list default
+	.venv/$*/bin/python tools/cpython_tests.py default --jobs 2
+	.venv/$*/bin/python tools/cpython_tests.py short --mode run --jobs 2
+
+# ... many more of them, and with every thread they start green as well.
+$(CPYTHON_LONG_TARGETS): test-cpython-%: .venv/%/.weft
+	.venv/$*/bin/python tools/cpython_tests.py long --mode green install run --jobs 2 --timeout 60
 
 # Preempted as often as can be: what breaks would break once in a year otherwise.
 TORTURE_TARGETS := $(VERSIONS:%=torture-%)
@@ -96,7 +106,7 @@ TORTURE_TARGETS := $(VERSIONS:%=torture-%)
 
 $(TORTURE_TARGETS): torture-%: .venv/%/.weft
 	.venv/$*/bin/python -m pytest --time-slice 0.0001
-	.venv/$*/bin/python tools/cpython_tests.py --list preemption --time-slice 0.0001
+	.venv/$*/bin/python tools/cpython_tests.py preemption --time-slice 0.0001
 
 # --- Environments ---------------------------------------------------------------------------
 

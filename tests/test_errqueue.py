@@ -146,6 +146,23 @@ def test_another_ones_error_is_not_the_connections():
     culprit.join()
 
 
+def test_a_libcrypto_that_is_loaded_later():
+    program = """
+weft.spawn(int).join()
+assert "_ssl" not in sys.modules
+import _ssl, ctypes
+crypto = ctypes.CDLL(_ssl.__file__)
+crypto.ERR_peek_error.restype = ctypes.c_ulong
+def run(reason):
+    crypto.ERR_new()
+    crypto.ERR_set_error(ctypes.c_int(1), ctypes.c_int(reason), None)
+    weft.yield_now()
+    return crypto.ERR_peek_error() & 0xFFFF
+print([thread.result(10) for thread in [weft.spawn(run, reason) for reason in (5, 6)]])
+"""
+    assert run_program(program) == (0, "[5, 6]\n", "")
+
+
 def test_in_a_forked_child():
     program = """
 import _ssl, ctypes

@@ -1,7 +1,9 @@
 """What is done only once, and barriers, in C libraries."""
 
 import pytest
-from support import NO_FORK_WARNING, green, in_os_thread, run_program
+from support import NO_FORK_WARNING, green, in_os_thread, results, run_program
+
+import weft
 
 starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
@@ -43,6 +45,12 @@ def test_a_barrier_lets_all_go_on_together(parked, locks, start):
         locks.barrier_new(4)
         waits = [start(locks.barrier_arrive) for _ in range(4)]
         assert sorted(wait() for wait in waits) == [0, 0, 0, 1]
+
+
+def test_a_barrier_for_many(locks):
+    locks.barrier_new(50)
+    threads = [weft.spawn(locks.barrier_arrive) for _ in range(50)]
+    assert sorted(results(threads)) == [0] * 49 + [1]
 
 
 def test_a_barrier_between_green_and_os_threads(locks):

@@ -58,6 +58,26 @@ def test_install_makes_threads_green(installed):
     assert native_of() == threading.get_native_id()
 
 
+def test_install_leaves_no_thread_state_behind():
+    # It would be found under the main thread's identity, before the main thread's own.
+    program = """
+import ctypes
+api = ctypes.pythonapi
+interpreter = ctypes.c_void_p(ctypes.CFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", api))())
+first = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyInterpreterState_ThreadHead", api))
+after = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyThreadState_Next", api))
+def thread_states():
+    tstate = first(interpreter)
+    while tstate:
+        yield tstate
+        tstate = after(tstate)
+before = list(thread_states())
+weft.install()
+print(list(thread_states()) == before)
+"""
+    assert run_program(program).output == "True\n"
+
+
 def test_uninstall_makes_os_threads_again():
     for _ in range(3):
         weft.install()

@@ -14,6 +14,8 @@ sys.path.insert(0, str(LIBRARIES))
 from case import MODES, Case, all_cases, load, read_case  # noqa: E402 - where we just looked
 from measure import Result, run_script  # noqa: E402
 from servers import SERVERS  # noqa: E402
+from web_case import WEB_CASES  # noqa: E402
+from web_measure import Load, WebResult, read_wrk  # noqa: E402
 
 
 def run(wall=1.0, os_threads=1, helpers=0, trouble=""):
@@ -105,3 +107,53 @@ def test_the_child_tells_which_job_failed(monkeypatch, capsys, case_file):
     (failure,) = measured["failures"]
     assert failure.startswith("job 2: ")
     assert "AssertionError: wrong" in failure
+
+
+# --- web servers --------------------------------------------------------------------------
+
+
+def loaded(rate=900.0, os_threads=1, status=-15, troubles=()):
+    return Load(rate, os_threads=os_threads, status=status, troubles=list(troubles))
+
+
+def web_troubles(green, threads):
+    return WebResult(WEB_CASES[0], loads={"green": green, "threads": threads}).troubles()
+
+
+def test_a_web_server_passes_by_its_median():
+    slow_once = [loaded(), loaded(rate=9), loaded()]
+    assert web_troubles(slow_once, [loaded(os_threads=51)] * 3) == []
+
+
+def test_a_web_server_that_answers_one_after_the_other_is_found_out():
+    assert web_troubles([loaded(rate=20)], [loaded()]) == ["not concurrent"]
+
+
+def test_a_web_server_on_os_threads_is_found_out():
+    assert web_troubles([loaded(os_threads=51)], [loaded()]) == ["51 OS threads, 5 allowed"]
+
+
+def test_a_web_server_must_end_as_under_plain_python():
+    (trouble,) = web_troubles([loaded(status=0)], [loaded(status=-15)])
+    assert trouble.startswith("exit status differs")
+
+
+def test_a_wrong_answer_counts_in_any_mode():
+    assert web_troubles([loaded()], [loaded(troubles=["argh"])]) == ["threads: argh"]
+
+
+WRK = """\
+  2635 requests in 3.04s, 11.33MB read
+  Socket errors: connect 0, read 3, write 0, timeout 0
+  Non-2xx or 3xx responses: 7
+Requests/sec:    867.08
+"""
+
+
+def test_what_wrk_says_is_understood():
+    rate, count, bad = read_wrk(WRK)
+    assert (rate, count) == (867.08, 2635)
+    assert bad == [
+        "Socket errors: connect 0, read 3, write 0, timeout 0",
+        "Non-2xx or 3xx responses: 7",
+    ]

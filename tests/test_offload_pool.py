@@ -5,7 +5,16 @@ import signal
 import time
 
 import pytest
-from support import PROMPT_SECONDS, REFUSE, results, run_program, settle, spawn_each, together
+from support import (
+    PROMPT_SECONDS,
+    REFUSE,
+    results,
+    run_program,
+    settle,
+    spawn_each,
+    together,
+    wait_until,
+)
 
 import weft
 
@@ -187,10 +196,9 @@ def test_a_handler_that_returns_does_not_end_the_call(tmp_path):
     before = signal.signal(signal.SIGUSR1, lambda *_: calls.append(1))
 
     def kill_then_write():
-        for _ in range(3):
-            time.sleep(0.002)
+        for number in range(3):
             os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(0.002)
+            wait_until(lambda: len(calls) > number)
         with open(path, "w") as file:
             file.write("argh")
 

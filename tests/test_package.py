@@ -48,7 +48,10 @@ def test_stub_names_everything_and_describes_it():
     ] == []
 
 
-@pytest.mark.parametrize("name", [name for name in weft.__all__ if name != "GreenThread"])
+NOT_CALLED = {"GreenThread", "Deadlock"}  # classes of which the program is given instances
+
+
+@pytest.mark.parametrize("name", sorted(set(weft.__all__) - NOT_CALLED))
 def test_functions_can_be_asked_for_help(name):
     function = getattr(weft, name)
     assert function.__doc__

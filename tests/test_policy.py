@@ -144,10 +144,10 @@ def test_grpc_is_excluded_from_the_start(copy):
 
 
 def test_the_interpreter_has_no_policy():
-    weft.set_policy("*python*", "exclude")
+    weft.set_policy("*python3*", "exclude")
     sleeping = order_of(lambda: weft.sleep(0.0005))
     locking = order_of(lambda: threading.Lock().acquire() and threading.Event().wait(0.0005))
-    weft.set_policy("*python*", "park")
+    weft.set_policy("*python3*", "park")
     assert (sleeping, locking) == (PARKED, PARKED)
 
 

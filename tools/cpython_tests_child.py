@@ -2,7 +2,7 @@
 
     python cpython_tests_child.py JOB_FILE
 
-Job: run one of CPython's test modules in one kind of thread and keep a journal, one JSON object
+Job: run one of CPython's test modules in one mode and keep a journal, one JSON object
 per line, each written in one system call, so that a crash loses nothing:
 
     {"start": ID}                                   this test begins
@@ -40,8 +40,8 @@ STACK_SIZE = 16 << 20
 
 # Of regrtest's resources those that cost only time: no network, nothing that burns CPU for minutes.
 RESOURCES = ["subprocess", "walltime"]
-# All of test_socketserver asks for the network; it stays on localhost.
-MORE_RESOURCES = {"test_socketserver": ["network"]}
+# These ask for the network, and for the most part stay on localhost.
+MORE_RESOURCES = {"test_socketserver": ["network"], "test_timeout": ["network"]}
 
 
 @dataclass
@@ -181,6 +181,10 @@ def in_installed(body: Callable[[], None]) -> None:
     in_thread(body)
 
 
+def in_main(body: Callable[[], None]) -> None:
+    body()
+
+
 def preempt_after(seconds: float, finished: threading.Event) -> None:
     """Short slices, and a green thread of the same OS thread that is always runnable."""
     weft: Any = importlib.import_module("weft")
@@ -193,14 +197,29 @@ def preempt_after(seconds: float, finished: threading.Event) -> None:
     weft.spawn(compute)
 
 
-IN_MODE = {"thread": in_thread, "green": in_green_thread, "install": in_installed}
+def in_run(body: Callable[[], None]) -> None:
+    weft: Any = importlib.import_module("weft")
+    weft.install()
+    # Without any green thread hooks pass straight through, and the main thread never parks.
+    weft.spawn(threading.Event().wait).daemon = True
+    body()
 
 
-def check_mode(mode: str, main_thread: int) -> None:
+IN_MODE = {
+    "thread": in_thread,
+    "green": in_green_thread,
+    "install": in_installed,
+    "main": in_main,
+    "run": in_run,
+}
+
+
+def check_mode(mode: str, main_thread: int, main_ident: int) -> None:
     """A green thread shares the OS thread that started it; otherwise we would compare nothing."""
     shared = threading.get_native_id() == main_thread
-    if shared != (mode != "thread"):
-        raise RuntimeError(f"mode {mode}, but the OS thread is shared: {shared}")
+    is_main = threading.get_ident() == main_ident
+    if (shared, is_main) != (mode != "thread", mode in ("main", "run")):
+        raise RuntimeError(f"mode {mode}, but OS thread shared: {shared}, main thread: {is_main}")
 
 
 def main(job: Job) -> None:
@@ -209,13 +228,13 @@ def main(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & leaves it ignored
     journal = Journal(job.journal)
 
-    main_thread = threading.get_native_id()
+    main_thread, main_ident = threading.get_native_id(), threading.get_ident()
     finished = threading.Event()
 
     def body() -> None:
         threading.stack_size(0)  # the threads that tests start are to be ordinary ones
         try:
-            check_mode(job.mode, main_thread)
+            check_mode(job.mode, main_thread, main_ident)
             run_module(job, journal)
         except BaseException:
             traceback.print_exc()

@@ -17,7 +17,7 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from weft import _threads  # noqa: F401 - joins the interpreter's exit, nothing to call
+from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
     GreenThread,
     all_threads,
@@ -33,15 +33,20 @@ from weft._core import (
     uninstall,
     yield_now,
 )
+from weft._deadlock import Deadlock, detect_deadlocks
+from weft._dump import dump
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
 
 __all__ = [
+    "Deadlock",
     "GreenThread",
     "all_threads",
     "blocking",
     "current",
+    "detect_deadlocks",
+    "dump",
     "get_preemption",
     "install",
     "installed",

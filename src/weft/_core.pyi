@@ -8,9 +8,10 @@ looks at cannot change under the caller.  Everything here may be called from any
 runs Python; times are relative and in seconds, fractions allowed.
 """
 
+from _thread import LockType, RLock
 from collections.abc import Callable
 from threading import Thread
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
 
 from _typeshed import structseq
@@ -147,6 +148,26 @@ class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, i
     def hooked_objects(self) -> int:
         """Loaded objects (the interpreter, extension modules, libraries) with such a slot."""
 
+@final
+class _Limits(structseq[Any], tuple[int, int, int, bool]):
+    """What `_limits` returns."""
+
+    @property
+    def large_stack_size(self) -> int:
+        """Bytes of C stack of the first green threads of an OS thread."""
+
+    @property
+    def large_stacks(self) -> int:
+        """How many get that much."""
+
+    @property
+    def small_stack_size(self) -> int:
+        """Bytes of C stack of the others."""
+
+    @property
+    def cheap_guards(self) -> bool:
+        """Are guards made without splitting mappings?"""
+
 def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
     """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
 
@@ -196,7 +217,9 @@ def uninstall() -> None:
 def installed() -> bool:
     """Is `install` in force?"""
 
-def set_policy(pattern: str, policy: Literal["park", "release-only", "exclude"], /) -> None:
+def set_policy(
+    pattern: str, policy: Literal["park", "release-only", "exclude", "own-thread-locals"], /
+) -> None:
     """Say what becomes of blocking calls that a library makes, where parking would harm it.
 
     `pattern` is for the library's file name without its folder: ``*`` stands for any text, ``?``
@@ -207,10 +230,14 @@ def set_policy(pattern: str, policy: Literal["park", "release-only", "exclude"],
       holding the GIL and relies on nobody else running meanwhile.
     - ``"exclude"``: it blocks the OS thread, with all green threads on it, as if weft were not
       there.  For libraries that keep the identity of their threads in thread-local storage.
+    - ``"own-thread-locals"``: it parks, and each green thread has the library's C or C++
+      thread-local variables for itself.  For libraries that remember in them what they were doing.
+      To be set before any green thread calls the library.
 
     If several patterns match, the one set last counts; setting a pattern again replaces its
     policy.  Libraries already loaded obey at once, those loaded later before their first call.
-    ``"cygrpc*"`` is excluded from the start.  The interpreter itself always parks.
+    ``"cygrpc*"`` is excluded from the start.  Whatever is set, the interpreter itself parks, and
+    greenlet has ``"own-thread-locals"``.
 
     Raises ValueError for another policy, or a pattern that is empty or has a folder.
     """
@@ -245,6 +272,49 @@ def _pause_preemption() -> None:
 def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
 
+def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
+    """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.
+
+    The judge is told the reason for which the main one was parked, and for what exactly, and
+    returns the exception to raise there.
+    """
+
+def _snapshot() -> tuple[
+    list[
+        tuple[
+            int,
+            Literal["root", "spawned", "threading"],
+            GreenThread[Any] | None,
+            Literal["new", "runnable", "running", "parked"],
+            tuple[str, str, int, float, float | None] | None,
+            tuple[str, int] | None,
+            int,
+        ]
+    ],
+    list[tuple[int, int, int, int, int, int, int, bool]],
+    tuple[int, int, int],
+    bool,
+]:
+    """What there is, for `_snapshot`: green threads (ident, kind, handle, state, park, place of the
+    spawn, native id of the OS thread), workers, the offload pool (alive, idle, queued), and
+    whether the watchdog runs.  Does not park.
+    """
+
+def _has_worker() -> bool:
+    """Does the calling OS thread run green threads?  Asking does not make it one that does."""
+
+def _socket_addresses(fd: int, /) -> tuple[str, str] | None:
+    """A socket's own address and its peer's, "" where there is none; None if it is no socket."""
+
+def _frame_slot(frame: FrameType, n: int, /) -> Any:
+    """The n-th slot of the frame of a thread that does not run now; None if it is empty.
+
+    Variables come first, then the value stack.  Only a live slot may be asked for.
+    """
+
+def _lock_address(lock: LockType | RLock, /) -> int:
+    """Where a lock waits, as a park for it tells; 0 if this version of CPython cannot say."""
+
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
@@ -255,6 +325,9 @@ def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Threa
 
 def _want_os_threads(change: int, /) -> None:
     """Add to the number of reasons for threads the running green thread makes to be OS threads."""
+
+def _refuse_unkept() -> None:
+    """Raise RuntimeError if a library is loaded that cannot have its policy "own-thread-locals"."""
 
 def _count_threads() -> None:
     """Count the OS threads the interpreter makes from now on; makes nothing green."""
@@ -273,6 +346,9 @@ def _hooked_symbols() -> list[tuple[str, Literal["all", "python", "library"], bo
     """Every function weft has a hook for: its name, in which objects it is hooked (all of them, the
     interpreter's, or all but that), and whether this libc has it.
     """
+
+def _limits() -> _Limits:
+    """What green threads get here."""
 
 def _finalize() -> None:
     """Stop switching for good: who is parked stays parked, and blocking calls block."""

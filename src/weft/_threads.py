@@ -31,6 +31,7 @@ import threading
 from typing import Any
 
 from weft import _core
+from weft._deadlock import Deadlock
 
 
 def report_exception(green_thread: "_core.GreenThread[Any]", exception: BaseException) -> None:
@@ -56,11 +57,16 @@ def report_exception(green_thread: "_core.GreenThread[Any]", exception: BaseExce
 def join_non_daemons() -> None:
     """Wait until no green thread made by `weft.spawn` is alive, daemons left aside.
 
-    Those that are being waited for may start others; hence the loop.
+    Those that are being waited for may start others; hence the loop.  Those of whom none can ever
+    run again are not waited for any longer.
     """
-    while waited_for := _alive_non_daemons():
-        for green_thread in waited_for:
-            green_thread.join()
+    try:
+        while waited_for := _alive_non_daemons():
+            for green_thread in waited_for:
+                green_thread.join()
+    except Deadlock as deadlock:
+        if not deadlock.repeated:
+            print(f"weft: at exit, {deadlock}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _alive_non_daemons() -> "list[_core.GreenThread[Any]]":

@@ -25,12 +25,15 @@ import io
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Callable
 from functools import partial
 
 from weft import _core
+from weft._deadlock import detect_deadlocks
+from weft._dump import dump_on
 from weft._stalls import warn_stalls
 from weft.report import Reporter
 
@@ -44,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
+    if options.command == "doctor":
+        # Only now: `weft run` shall not import for its program what the program does not.
+        from weft import doctor  # noqa: PLC0415
+
+        return doctor.main(module=options.module, verbose=options.verbose, as_json=options.json)
     program: list[str] = options.program
     if program[:1] == ["--"]:
         del program[0]
@@ -57,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         warn_stalls(options.warn_stall)
     if not options.os_threads:
         _core.install()
+        if options.dump_signal is not None:
+            dump_on(options.dump_signal)
+        detect_deadlocks(options.deadlocks)
     sys.argv[:] = program
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
@@ -92,9 +103,47 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     run.add_argument(
         "--report-json", metavar="FILE", help="at exit, write what it took to FILE, as JSON"
     )
+    run.add_argument(
+        "--dump-signal",
+        metavar="NAME",
+        type=_signal,
+        default="SIGQUIT",
+        help="write all green threads to standard error on this signal (SIGQUIT), or on none",
+    )
+    run.add_argument(
+        "--deadlocks",
+        choices=("certain", "likely", "never"),
+        default="certain",
+        help="when to raise weft.Deadlock in the main thread (certain)",
+    )
     # REMAINDER: what follows the program's name is the program's, options included.
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    _add_doctor(commands)
     return parser, run
+
+
+def _signal(name: str) -> signal.Signals | None:
+    if name == "none":
+        return None
+    try:
+        return signal.Signals[name.upper()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"no signal is called {name!r}") from None
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="say whether all is well with weft on this machine",
+        description="Say whether all is well.  Exit status: 0 it is, 1 there is a problem, "
+        "2 the module could not be imported.",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "-m", dest="module", metavar="MODULE", help="import this first, and judge what it brings in"
+    )
+    command.add_argument("-v", "--verbose", action="store_true", help="list what is hooked where")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def _seconds(text: str) -> float:

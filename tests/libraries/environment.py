@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from case import Case
+    from web_case import WebCase
 
 REPO = Path(__file__).resolve().parents[2]
 # What builds weft and what prints the table.  setuptools and wheel: for libraries without a wheel.
@@ -87,7 +88,7 @@ def pip(python: str | Path, *arguments: str, extra: dict[str, str] | None = None
 # --- the libraries --------------------------------------------------------------------------------
 
 
-def provide(cases: Iterable[Case]) -> dict[str, str]:
+def provide(cases: Iterable[Case | WebCase]) -> dict[str, str]:
     """Install what the cases name; the reasons, by case, where that cannot be done."""
     missing = {}
     for case in cases:
@@ -98,7 +99,7 @@ def provide(cases: Iterable[Case]) -> dict[str, str]:
     return missing
 
 
-def install(case: Case) -> None:
+def install(case: Case | WebCase) -> None:
     """Unless that was done before: what is installed stays, so that numbers can be compared."""
     names = " ".join(case.packages)
     stamp = Path(sys.prefix) / f".installed-{names}".replace("/", "_")

@@ -14,6 +14,9 @@ Times are only ever compared with times of the same run.  A case that cannot run
 table says why.  With --soak, the cases then run all together in one process (soak.py).  Exit status
 1 if anything fails.
 
+Web servers (web_case.py) have a table of their own: requests per second under `weft run` and under
+plain Python (web_measure.py).
+
 Where what is: case.py says what a case is, and cases/ has them; environment.py, debian.py and
 servers.py provide what they need; measure.py and child.py run them; table.py prints.
 """
@@ -28,9 +31,14 @@ from typing import TYPE_CHECKING
 import environment
 from case import all_cases
 from measure import Servers, run_cases, run_script
+from web_case import WEB_CASES
+from web_measure import run_web_cases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from case import Case
+    from web_case import WebCase
 
 
 def arguments() -> argparse.Namespace:
@@ -49,12 +57,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(only: list[str] | None) -> list[Case]:
+def chosen(only: list[str] | None) -> tuple[list[Case], list[WebCase]]:
     cases = all_cases()
-    unknown = set(only or []) - {case.key for case in cases}
+    unknown = set(only or []) - {case.key for case in cases} - {case.key for case in WEB_CASES}
     if unknown:
         sys.exit(f"no such case: {' '.join(sorted(unknown))}")
-    return [case for case in cases if not only or case.key in only]
+    wanted = [case for case in cases if not only or case.key in only]
+    return wanted, [case for case in WEB_CASES if not only or case.key in only]
 
 
 def measure_all(
@@ -66,6 +75,16 @@ def measure_all(
     results = list(run_cases(cases, missing, servers, quick=quick))
     print_table(results)
     print_details(results)
+    return not any(result.troubles() for result in results)
+
+
+def measure_web(cases: list[WebCase], missing: dict[str, str], *, quick: bool) -> bool:
+    """The same, for web servers."""
+    from table import print_web_details, print_web_table
+
+    results = list(run_web_cases(cases, missing, quick=quick))
+    print_web_table(results)
+    print_web_details(results)
     return not any(result.troubles() for result in results)
 
 
@@ -82,21 +101,29 @@ def soak(cases: list[Case], servers: Servers, seconds: float) -> bool:
     return not result["trouble"]
 
 
+def print_list(cases: Sequence[Case | WebCase]) -> None:
+    for case in cases:
+        print(f"{case.key:24}{case.name}")
+
+
 def main() -> int:
     options = arguments()
-    cases = chosen(options.only)
+    cases, web_cases = chosen(options.only)
     if options.list:
-        for case in cases:
-            print(f"{case.key:24}{case.name}")
+        print_list([*cases, *web_cases])
         return 0
     try:
         environment.enter(options.version, build=not options.no_build)
     except RuntimeError as error:
         sys.exit(f"no environment: {error}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
-    missing = environment.provide(cases)
+    missing = environment.provide([*cases, *web_cases])
+    good = True
     with Servers() as servers:
-        good = options.no_table or measure_all(cases, missing, servers, quick=options.quick)
+        if cases and not options.no_table:
+            good &= measure_all(cases, missing, servers, quick=options.quick)
+        if web_cases and not options.no_table:
+            good &= measure_web(web_cases, missing, quick=options.quick)
         if options.soak:
             available = [case for case in cases if case.key not in missing]
             good &= soak(available, servers, options.soak)

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 import debian
 from debian import UnavailableError
+from web_servers import WEB_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -227,4 +228,5 @@ SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Environment]]]
     "mariadb": mariadb,
     "postgresql": postgresql,
     "redis": redis,
+    **WEB_SERVERS,
 }

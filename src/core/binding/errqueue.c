@@ -5,9 +5,9 @@
  * connection it is asked about.  If the green threads of an OS thread shared the queue, each
  * would fail with the errors of those who ran in between.
  *
- * libcrypto finds the queue through pthread_getspecific, under a key of its own.  So the hooks of pthread_getspecific and
- * pthread_setspecific answer, for that key, with the running green thread's value, and libcrypto makes it a queue as it
- * would for a new thread.  Nothing is copied when green threads switch, wherever they do.
+ * libcrypto finds the queue through pthread_getspecific, under a key of its own.  So the hooks of pthread_getspecific
+ * and pthread_setspecific answer, for that key, with the running green thread's value, and libcrypto makes it a queue
+ * as it would for a new thread.  Nothing is copied when green threads switch, wherever they do.
  *
  * Which key that is, we learn by asking each copy of libcrypto (wheels bring their own) for the last error, and looking
  * which keys it asks for.  Its other keys, under which it has random generators, stay the OS thread's: these
@@ -18,8 +18,8 @@
  *
  * Out of reach: an OpenSSL that is linked statically into an object and shows none of its functions.
  *
- * Rejected: draining the queue at each park and filling it again at the return.  Asking whether there is an error costs 50 ns
- * in OpenSSL 3.0, more than a switch, and the marks that callers set in the queue would be lost.
+ * Rejected: draining the queue at each park and filling it again at the return.  Asking whether there is an error costs
+ * 50 ns in OpenSSL 3.0, more than a switch, and the marks that callers set in the queue would be lost.
  */
 #include "errqueue.h"
 
@@ -47,6 +47,8 @@ static size_t key_count;
 static _Atomic uint8_t place_of[PTHREAD_KEYS_MAX];
 
 static __thread bool learning;
+static atomic_bool looking;
+static _Atomic unsigned long long looked_at; /* how many objects had been loaded when we last looked */
 
 struct wf_errqueues {
     void *of[MOST_COPIES]; /* a queue for each of the keys, or NULL */
@@ -173,7 +175,14 @@ static int note_name(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
-void wf_errqueue_look(void)
+static int note_adds(struct dl_phdr_info *info, size_t size, void *adds)
+{
+    (void)size;
+    *(unsigned long long *)adds = info->dlpi_adds;
+    return 1; /* every object tells the same */
+}
+
+static void look(void)
 {
     struct names names = {.count = 0};
 
@@ -184,6 +193,20 @@ void wf_errqueue_look(void)
             add_copy(handle);
         free(names.of[i]);
     }
+}
+
+/* Asking a libcrypto may bring us here again, and so may another OS thread: it is enough if one of them looks, as
+ * whoever loads a library calls more than once. */
+void wf_errqueue_look(void)
+{
+    unsigned long long adds;
+
+    dl_iterate_phdr(note_adds, &adds);
+    if (adds == looked_at || atomic_exchange(&looking, true))
+        return;
+    look();
+    looked_at = adds;
+    atomic_store(&looking, false);
 }
 
 void wf_errqueue_after_fork(void)

@@ -4,7 +4,7 @@
 
 #include "fiber.h"
 
-/* Looks for copies of libcrypto that were loaded, and hooked, since.  Where Python code may run. */
+/* Looks for copies of libcrypto that were loaded, and hooked, since.  Cheap when nothing was; from any OS thread. */
 void wf_errqueue_look(void);
 
 /* The running fiber is about to end: what it left on its queues goes, and the queues are for others. */

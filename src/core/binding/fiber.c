@@ -67,9 +67,11 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->start = NULL;
     fiber->arg = NULL;
     fiber->green = NULL;
+    fiber->thread_locals = NULL;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;
+    fiber->awaited = 0;
     fiber->attached = fiber->timed = fiber->joinable = fiber->daemon = false;
     fiber->no_preempt = fiber->blocking = fiber->os_threads = 0;
     fiber->serial = ++serials;
@@ -174,26 +176,34 @@ void wf_fiber_orphan_all_but(struct wf_fiber *survivor, struct wf_fiber *root)
         wf_list_init(&root->joiners);
 }
 
+static const struct {
+    const char *name, *text;
+} reasons[] = {
+    [WF_PARK_NONE] = {"none", "not parked"},
+    [WF_PARK_SLEEP] = {"sleep", "sleeping"},
+    [WF_PARK_JOIN] = {"join", "waiting for a green thread to end"},
+    [WF_PARK_READ] = {"read", "waiting to read"},
+    [WF_PARK_WRITE] = {"write", "waiting to write"},
+    [WF_PARK_CONNECT] = {"connect", "waiting for a connection"},
+    [WF_PARK_POLL] = {"poll", "waiting for descriptors"},
+    [WF_PARK_SEMAPHORE] = {"lock", "waiting for a lock"},
+    [WF_PARK_MUTEX] = {"mutex", "waiting for a C library's mutex"},
+    [WF_PARK_CONDITION] = {"c-condition", "waiting for a C library's condition variable"},
+    [WF_PARK_RWLOCK] = {"rwlock", "waiting for a C library's read-write lock"},
+    [WF_PARK_ONCE] = {"once", "waiting for what is done only once"},
+    [WF_PARK_OS_THREAD] = {"os-thread", "waiting for an OS thread to end"},
+    [WF_PARK_OFFLOAD] = {"offload", "waiting for a call on an OS thread"},
+    [WF_PARK_CHILD] = {"child", "waiting for a child process"},
+    [WF_PARK_SIGNAL] = {"signal", "waiting for a signal"},
+    [WF_PARK_BACKOFF] = {"backoff", "waiting to try again"},
+};
+
+const char *wf_reason_name(enum wf_reason reason)
+{
+    return reasons[reason].name;
+}
+
 const char *wf_reason_text(enum wf_reason reason)
 {
-    switch (reason) {
-    case WF_PARK_NONE: return "not parked";
-    case WF_PARK_SLEEP: return "sleeping";
-    case WF_PARK_JOIN: return "waiting for a green thread to end";
-    case WF_PARK_READ: return "waiting to read";
-    case WF_PARK_WRITE: return "waiting to write";
-    case WF_PARK_CONNECT: return "waiting for a connection";
-    case WF_PARK_POLL: return "waiting for any of several descriptors";
-    case WF_PARK_SEMAPHORE: return "waiting for a lock";
-    case WF_PARK_MUTEX: return "waiting for a C library's mutex";
-    case WF_PARK_CONDITION: return "waiting for a C library's condition variable";
-    case WF_PARK_RWLOCK: return "waiting for a C library's read-write lock";
-    case WF_PARK_ONCE: return "waiting for what is done only once";
-    case WF_PARK_OS_THREAD: return "waiting for an OS thread to end";
-    case WF_PARK_OFFLOAD: return "waiting for a call on an OS thread";
-    case WF_PARK_CHILD: return "waiting for a child process";
-    case WF_PARK_SIGNAL: return "waiting for a signal";
-    case WF_PARK_BACKOFF: return "waiting to try again";
-    }
-    return "?";
+    return reasons[reason].text;
 }

@@ -40,21 +40,22 @@ struct wf_worker;
 struct wf_green;
 struct wf_vessel;
 struct wf_errqueues;
+struct wf_thread_locals;
 
 enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
 
 enum wf_kind { WF_ROOT, WF_GREEN, WF_RAW };
 
-/* Why a fiber is parked.  Unique and descriptive; they appear in dumps. */
+/* Why a fiber is parked, unique and descriptive, and what `awaited` is then.  They appear in dumps. */
 enum wf_reason {
     WF_PARK_NONE,
     WF_PARK_SLEEP,
-    WF_PARK_JOIN,
-    WF_PARK_READ,
-    WF_PARK_WRITE,
-    WF_PARK_CONNECT,
-    WF_PARK_POLL,
-    WF_PARK_SEMAPHORE,
+    WF_PARK_JOIN,      /* a fiber's address */
+    WF_PARK_READ,      /* a descriptor */
+    WF_PARK_WRITE,     /* a descriptor */
+    WF_PARK_CONNECT,   /* a descriptor */
+    WF_PARK_POLL,      /* the only descriptor, or -1 - how many there are */
+    WF_PARK_SEMAPHORE, /* its address, as with the next four */
     WF_PARK_MUTEX,
     WF_PARK_CONDITION,
     WF_PARK_RWLOCK,
@@ -63,7 +64,7 @@ enum wf_reason {
     WF_PARK_OFFLOAD,
     WF_PARK_CHILD,
     WF_PARK_SIGNAL,
-    WF_PARK_BACKOFF,
+    WF_PARK_BACKOFF,   /* a descriptor */
 };
 
 /* What ended a park. */
@@ -83,6 +84,10 @@ struct wf_fiber {
     int no_preempt;           /* reasons not to preempt it now */
     int blocking;             /* reasons not to report that it stalls the others */
     int os_threads;           /* reasons for threads it makes now to be OS threads */
+    /* What dumps tell of a park; written at each, read by nobody else. */
+    int64_t parked_ns;        /* since about when: wf_worker.clock_ns */
+    int64_t deadline_ns;      /* or WF_NEVER */
+    intptr_t awaited;         /* what for exactly: see wf_reason; 0: not told */
     union {
         struct wf_green *green; /* GREEN: its handle, a strong reference */
         struct {
@@ -92,7 +97,10 @@ struct wf_fiber {
         struct wf_fiber *next_free; /* FREE */
     };
     struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
+    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
+    PyObject *spawn_code;     /* which code asked for it, and where in it; NULL: none.  A strong reference, kept until the */
+    int spawn_offset;         /* memory is used again: who ends may not hold the GIL */
     struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;
     _Atomic uint64_t inbox_park; /* newest park that another OS thread wants ended */
@@ -154,6 +162,8 @@ void wf_fiber_after_fork(void); /* in parent and child */
  * used again: their stacks may hold objects of live Python code. */
 void wf_fiber_orphan_all_but(struct wf_fiber *survivor, struct wf_fiber *root);
 
+/* A word for programs, and a phrase for people. */
+const char *wf_reason_name(enum wf_reason reason);
 const char *wf_reason_text(enum wf_reason reason);
 
 #endif

@@ -1,7 +1,7 @@
 /* glibc_lock.h - what glibc keeps inside its locks, and what we keep beside it.
  *
- * Whose is it?  Recursive and error-checking mutexes, and read-write locks held for writing, know their owner: glibc notes
- * the OS thread.  All green threads of an OS thread are one owner to it, so the lock must also say
+ * Whose is it?  Recursive and error-checking mutexes, and read-write locks held for writing, know their owner: glibc
+ * notes the OS thread.  All green threads of an OS thread are one owner to it, so the lock must also say
  * which of them it is.  It has room for that: a word that glibc initialises to 0 and never looks at
  * again.  We write the owner's serial there (fiber.h: it is never repeated) when one of our
  * hooks has taken the lock.

@@ -50,6 +50,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -75,6 +76,7 @@ static struct {
     } open_page;                             /* the page that is writable for our sake */
     struct wf_elf_object executable;         /* ld.so's first, and never unloaded */
     char executable_path[PATH_MAX];          /* ld.so has no name for it */
+    char unkept[NAME_MAX + 1];               /* as wf_got_report tells; empty: none */
     const char *failure;                     /* what stopped the walk */
 } got = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -401,6 +403,8 @@ static uintptr_t without_hook(const struct wf_elf_object *object, const struct w
 static uintptr_t wanted(const struct wf_elf_object *object, const struct wf_hook *hook,
                         enum wf_policy policy, uintptr_t before)
 {
+    if (hook->class == WF_HOOK_THREAD_LOCAL)
+        return policy == WF_POLICY_OWN_THREAD_LOCALS ? hook_address(hook) : before;
     switch (policy) {
     case WF_POLICY_RELEASE_ONLY: return thunk_address(hook);
     case WF_POLICY_EXCLUDE:      return without_hook(object, hook, before);
@@ -449,9 +453,26 @@ static bool catch_slot(const struct wf_elf_object *object, struct wf_caught_obje
     return true;
 }
 
+static bool has_thread_locals(const struct wf_elf_object *object)
+{
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_TLS)
+            return true;
+    return false;
+}
+
+/* The object finds its thread-local variables without asking anybody: by an offset from the thread pointer, or by a
+ * descriptor (-mtls-dialect=gnu2). */
+static void note_unkept(const struct wf_elf_object *object)
+{
+    const char *slash = strrchr(object->name, '/');
+    snprintf(got.unkept, sizeof got.unkept, "%s", slash != NULL ? slash + 1 : object->name);
+}
+
 static bool catch_slots(const struct wf_elf_object *object)
 {
     struct wf_elf_import import = {0};
+    bool asks = false;
     if (exemption(object) != NULL)
         return true;
     struct wf_caught_object *record = wf_record_find_or_add(object);
@@ -466,7 +487,10 @@ static bool catch_slots(const struct wf_elf_object *object)
         const struct wf_hook *hook = hook_for(object, import.name);
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
+        asks = asks || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
     }
+    if (record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object))
+        note_unkept(object);
     record->complete = true;
     return true;
 }
@@ -552,10 +576,13 @@ void wf_got_describe(void (*tell)(const struct wf_got_object *object, void *arg)
 static void count_object(const struct wf_caught_object *object, void *arg)
 {
     struct wf_got_report *report = arg;
+    size_t ours = 0;
     if (object->policy == WF_POLICY_EXCLUDE)
         return;
-    report->slots += object->count;
-    report->objects += object->count > 0;
+    for (size_t i = 0; i < object->count; i++)
+        ours += object->slots[i].after != object->slots[i].before;
+    report->slots += ours;
+    report->objects += ours > 0;
 }
 
 struct wf_got_report wf_got_report(void)
@@ -563,6 +590,7 @@ struct wf_got_report wf_got_report(void)
     struct wf_got_report report = {0};
     pthread_mutex_lock(&got.lock);
     report.symbols = got.symbols;
+    report.unkept = got.unkept[0] != '\0' ? got.unkept : NULL;
     wf_record_each(count_object, &report);
     pthread_mutex_unlock(&got.lock);
     return report;
@@ -574,6 +602,7 @@ static void undo(void)
 {
     got.installed = false; /* no rescan catches again what is being released */
     visit_all(unhook_symbols, release_slots, pthread_mutex_lock);
+    got.unkept[0] = '\0';
 }
 
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
@@ -634,6 +663,7 @@ int wf_got_set_policy(const char *pattern, enum wf_policy policy, const char **e
 {
     pthread_mutex_lock(&got.lock);
     bool made = wf_policy_set(pattern, policy);
+    got.unkept[0] = '\0'; /* the walk finds out again */
     pthread_mutex_unlock(&got.lock);
     got.failure = "out of memory for the rule";
     if (made && (!got.installed || visit_all(catch_slots, NULL, pthread_mutex_lock)))

@@ -7,12 +7,14 @@
  * wf_got_install rewrites both.  Nothing in the environment changes, and wf_got_uninstall
  * puts every word back.  ../../docs/design has the record and what was rejected.
  *
- * Three classes of symbols:
+ * Four classes of symbols:
  *   WF_HOOK_ALL      may be caught in every object, so it is also rewritten in libc;
  *   WF_HOOK_PYTHON   is caught only in the object that contains CPython (libpython, or
  *                    the executable of a static build): identity and thread creation;
  *   WF_HOOK_LIBRARY  is caught in every other object (extension modules and the C libraries they
- *                    use): the mutexes and condition variables, which in CPython guard the GIL.
+ *                    use): the mutexes and condition variables, which in CPython guard the GIL;
+ *   WF_HOOK_THREAD_LOCAL  is caught in objects whose policy is OWN_THREAD_LOCALS: ld.so's function by
+ *                    which they find their thread-local variables.
  *
  * An object may have a policy of its own (policy.h): slots of an excluded one hold the real
  * functions, those of a "release-only" one hold thunks, which ask before each call.
@@ -30,7 +32,7 @@
 
 #define WF_GOT_MOST_HOOKS 256
 
-enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY };
+enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY, WF_HOOK_THREAD_LOCAL };
 
 struct wf_hook {
     const char *name;         /* the symbol, without version */
@@ -43,6 +45,7 @@ struct wf_got_report {
     size_t objects; /* objects in which at least one slot is ours */
     size_t slots;   /* GOT slots that are ours */
     size_t symbols; /* entries of libc's symbol table that are ours */
+    const char *unkept; /* an object that shall have OWN_THREAD_LOCALS and cannot; NULL: none */
 };
 
 /* Fills every *real once, without hooking anything.  Hooks whose symbol this libc

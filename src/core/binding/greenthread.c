@@ -295,6 +295,7 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (green == NULL || green_fill(green, args, nargs, kwnames) < 0)
         goto error;
     fiber->green = (struct wf_green *)Py_NewRef((PyObject *)green);
+    Py_XSETREF(fiber->spawn_code, wf_tstate_place(&fiber->spawn_offset));
     if (!wf_sched_start_green(worker, fiber, PyThread_get_stacksize())) {
         Py_DECREF(green);
         PyErr_NoMemory();
@@ -335,11 +336,12 @@ static int64_t deadline_from(PyObject *timeout)
     return ns < 0 ? -1 : wf_deadline(ns);
 }
 
-/* After a park in the API: runs Python's signal handlers if there is something for them.  -1 with an exception. */
+/* After a park in the API: runs Python's signal handlers if there is something for them, and what else was left for
+ * the main thread, as a lock's acquire does.  -1 with an exception. */
 static int see_to_signals(struct wf_worker *worker, enum wf_wake wake)
 {
     if (wake == WF_INTERRUPTED || wf_take_interrupt(worker))
-        return PyErr_CheckSignals();
+        return Py_MakePendingCalls();
     return 0;
 }
 
@@ -361,6 +363,7 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
         joiner.park_id = wf_park_begin(worker);
         if (!wf_fiber_add_joiner(self->fiber, self->serial, &joiner))
             return 1;
+        worker->current->awaited = (intptr_t)self->fiber;
         wake = wf_park(worker, WF_PARK_JOIN, deadline_ns);
         wf_fiber_remove_joiner(&joiner);
         if (wf_fiber_over(self->fiber, self->serial))

@@ -16,10 +16,12 @@
 #include <string.h>
 
 static const struct wf_hook_family *const families[] = {
-    &wf_hooks_socket,   &wf_hooks_file,    &wf_hooks_disk,      &wf_hooks_splice,  &wf_hooks_descriptor, &wf_hooks_open,
-    &wf_hooks_lockfile, &wf_hooks_queue,   &wf_hooks_poll,      &wf_hooks_time,    &wf_hooks_process,    &wf_hooks_resolve,
-    &wf_hooks_signal,   &wf_hooks_sigwait, &wf_hooks_thread,    &wf_hooks_join,    &wf_hooks_once,       &wf_hooks_semaphore,
-    &wf_hooks_mutex,    &wf_hooks_rwlock,  &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt,   &wf_hooks_lookup,
+    &wf_hooks_socket, &wf_hooks_connection, &wf_hooks_file, &wf_hooks_disk, &wf_hooks_splice,
+    &wf_hooks_descriptor, &wf_hooks_open, &wf_hooks_lockfile, &wf_hooks_queue, &wf_hooks_poll,
+    &wf_hooks_time, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_sigwait,
+    &wf_hooks_thread, &wf_hooks_join, &wf_hooks_once, &wf_hooks_semaphore, &wf_hooks_mutex,
+    &wf_hooks_rwlock, &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt, &wf_hooks_lookup,
+    &wf_hooks_thread_local,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 224
@@ -51,6 +53,20 @@ static void collect_table(void)
         python_base = info.dli_fbase;
 }
 
+/* With greenlet, say, two green threads of one OS thread would use each other's C stacks (docs/design/0013). */
+int wf_hook_refuse_unkept(void)
+{
+    const char *unkept = wf_got_report().unkept;
+
+    if (unkept == NULL)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s cannot be used with weft: each green thread must have its own of the library's "
+                 "thread-local variables, and this build hides them; install another build of it",
+                 unkept);
+    return -1;
+}
+
 const struct wf_hook *wf_hook_table(size_t *count)
 {
     *count = table_len;
@@ -69,6 +85,10 @@ int wf_hook_ensure(void)
     collect_table();
     if (wf_got_install(table, table_len, (void *)PyEval_SaveThread, &error) < 0) {
         PyErr_Format(PyExc_RuntimeError, "weft could not hook libc: %s", error);
+        return -1;
+    }
+    if (wf_hook_refuse_unkept() < 0) {
+        wf_got_uninstall();
         return -1;
     }
     installed = true;

@@ -26,10 +26,12 @@ struct wf_hook_family {
     size_t count;
 };
 
-extern const struct wf_hook_family wf_hooks_socket, wf_hooks_file, wf_hooks_disk, wf_hooks_splice, wf_hooks_descriptor,
-    wf_hooks_open, wf_hooks_lockfile, wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
-    wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once, wf_hooks_semaphore,
-    wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue, wf_hooks_lookup;
+extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hooks_file,
+    wf_hooks_disk, wf_hooks_splice, wf_hooks_descriptor, wf_hooks_open, wf_hooks_lockfile,
+    wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
+    wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once,
+    wf_hooks_semaphore, wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue,
+    wf_hooks_thread_local, wf_hooks_lookup;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
@@ -57,6 +59,9 @@ const struct wf_hook *wf_hook_table(size_t *count);
 /* hooked.c: adds set_policy and what tells about hooks.  0, or -1 with an exception. */
 int wf_hooked_init(PyObject *module);
 
+/* Raises RuntimeError, if an object is loaded whose thread-local variables cannot be kept apart; 0 or -1. */
+int wf_hook_refuse_unkept(void);
+
 /* hook_thread.c */
 void wf_thread_set_mode(enum wf_thread_mode mode);
 enum wf_thread_mode wf_thread_get_mode(void);
@@ -70,6 +75,9 @@ ssize_t wf_disk_read_rest(struct wf_worker *worker, int fd, const struct iovec *
                           off64_t offset, ssize_t got);
 /* Is it a file on another machine, or of another process, whose answers may be long in coming? */
 bool wf_disk_is_remote(int fd);
+
+/* hook_connection.c: does a close of `fd` wait until what was sent has arrived?  May change errno. */
+bool wf_socket_lingers(int fd);
 
 /* hook_lockfile.c: fcntl with F_SETLKW or F_OFD_SETLKW. */
 int wf_lockfile_fcntl(struct wf_worker *worker, int fd, int command, long arg);

@@ -6,6 +6,7 @@
  */
 #include "hook.h"
 #include "io.h"
+#include "offload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,17 @@ static bool is_ours(int fd)
     return wf_this_worker != NULL && wf_worker_owns_fd(wf_this_worker, fd);
 }
 
+/* A socket may have been told to wait, when it is closed, until what was sent has arrived. */
+static int close_somehow(int fd)
+{
+    struct wf_worker *worker = wf_hook_worker();
+    int error = errno;
+    bool waits = worker != NULL && wf_socket_lingers(fd);
+
+    errno = error;
+    return waits ? (int)wf_offload(worker, WF_OFFLOAD_WAIT, real_close, fd) : real_close(fd);
+}
+
 static int hook_close(int fd)
 {
     int result, error;
@@ -39,7 +51,7 @@ static int hook_close(int fd)
         return -1;
     }
     wf_io_closing(fd);
-    result = real_close(fd);
+    result = close_somehow(fd);
     error = errno;
     wf_io_closed(fd, fd);
     errno = error;

@@ -49,8 +49,8 @@ static bool nowait_unknown(void)
 /* {=== Reading ===}
  *
  * A file without RWF_NOWAIT is ready, but somebody else may be quicker to read it.  Named pipes have several
- * readers when they serve as a queue, so there an OS thread runs the risk.  A terminal does not: it is read here, where the
- * kernel can stop a background process that tries. */
+ * readers when they serve as a queue, so there an OS thread runs the risk.  A terminal has one: it is read here,
+ * where the kernel can stop a background process that tries. */
 
 static ssize_t read_somehow(const struct wf_io *io, const struct iovec *iov, int count)
 {
@@ -251,7 +251,8 @@ static size_t write_rest(struct wf_io *io, const struct iovec *iov, int count, s
     return done;
 }
 
-/* As one whole if possible (to a datagram socket it is one datagram); only what a stream did not take follows in pieces. */
+/* As one whole if possible (to a datagram socket it is one datagram); only what a stream did not take follows in
+ * pieces. */
 static ssize_t hook_writev(int fd, const struct iovec *iov, int count)
 {
     struct wf_worker *worker = wf_hook_worker();

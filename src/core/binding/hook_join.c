@@ -30,6 +30,7 @@ static void wait_for_end(struct wf_worker *worker, struct wf_fiber *fiber)
         joiner.park_id = wf_park_begin(worker);
         if (!wf_fiber_add_joiner(fiber, fiber->serial, &joiner))
             return;
+        worker->current->awaited = (intptr_t)fiber;
         wf_park(worker, WF_PARK_JOIN, WF_NEVER);
         wf_fiber_remove_joiner(&joiner);
     }

@@ -13,6 +13,8 @@
  */
 #include "hook.h"
 
+#include "errqueue.h"
+
 #include <errno.h>
 
 void *(*wf_real_dlsym)(void *, const char *) __attribute__((visibility("hidden")));
@@ -34,6 +36,7 @@ void wf_lookup_enter(void)
     if (worker != NULL)
         worker->passing++; /* somebody's malloc may lock: it must not park with our locks held */
     wf_got_rescan();
+    wf_errqueue_look();
     if (worker != NULL)
         worker->passing--;
     errno = error;

@@ -13,8 +13,8 @@
  * These hooks are never in CPython's own object, where the GIL is made of a mutex and a condition variable.  C11's
  * mtx_... are calls of the same functions inside libc, where no hook reaches; they are hooked by name.
  *
- * Not kept: a green thread that waits for a mutex with a priority protocol lends nobody its priority.  A robust mutex takes all
- * green threads of an OS thread for one owner.
+ * Not kept: a green thread that waits for a mutex with a priority protocol lends nobody its priority.  A robust mutex
+ * takes all green threads of an OS thread for one owner.
  */
 #include "hook_mutex.h"
 

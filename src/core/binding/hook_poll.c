@@ -106,8 +106,10 @@ static enum wf_wake wait_for_edges(struct wf_worker *worker, const struct wait *
     bool all;
     size_t watched = watch(worker, wait, waiters, &all);
     int64_t until_ns = look_by(wait, all, deadline_ns);
-    enum wf_wake wake = wf_park(worker, WF_PARK_POLL, until_ns);
+    enum wf_wake wake;
 
+    worker->current->awaited = wait->count == 1 ? wait->fds[0].fd : -1 - (intptr_t)wait->count;
+    wake = wf_park(worker, WF_PARK_POLL, until_ns);
     for (size_t i = 0; i < watched; i++)
         wf_reactor_unwait(&worker->reactor, &waiters[i]);
     return wake == WF_TIMED_OUT && until_ns != deadline_ns ? WF_WOKEN : wake;

@@ -6,10 +6,10 @@
  *
  * Commands.  system and pclose wait inside libc, where no hook reaches: an OS thread makes the whole call.
  *
- * vfork.  The child of a vfork runs on our stack, in our memory, with our thread-local storage, until it execs.  What it does to
- * descriptors it does to its own: were its closes ours to see, the green threads that wait for these descriptors
- * would be told they are closed.  And it must never park: it would switch the parent's stacks.  So while it
- * lives, all hooks pass straight through on this OS thread (whose parent half is suspended).
+ * vfork.  The child of a vfork runs on our stack, in our memory, with our thread-local storage, until it execs.
+ * What it does to descriptors it does to its own: were its closes ours to see, the green threads that wait for
+ * these descriptors would be told they are closed.  And it must never park: it would switch the parent's stacks.
+ * So while it lives, all hooks pass straight through on this OS thread (whose parent half is suspended).
  *
  * A fork's child has its own copy of everything, and is seen to by pthread_atfork (module.c).  posix_spawn
  * makes its child inside libc, where no hook is met.

@@ -71,6 +71,7 @@ static int wait_shared(struct wf_worker *worker, sem_t *sem, int64_t deadline_ns
         if (wf_now_ns() >= deadline_ns)
             return ETIMEDOUT;
         wf_park_begin(worker);
+        worker->current->awaited = (intptr_t)sem;
         if (wf_park(worker, WF_PARK_SEMAPHORE, until_ns < deadline_ns ? until_ns : deadline_ns)
             == WF_INTERRUPTED)
             return EINTR;

@@ -12,6 +12,7 @@
  * _thread.start_new_thread uses.  wf_thread_learn finds it out by asking for one and refusing it.
  */
 #include "hook.h"
+#include "snapshot.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -159,19 +160,41 @@ struct python_start {
 static void (*runs_python)(void *); /* the function of threads that run Python code */
 static bool learning;
 
+/* gevent and eventlet put functions of their own there. */
+static int refuse_patched(PyObject *threading)
+{
+    PyObject *start = PyObject_GetAttrString(threading, "start_new_thread");
+    PyObject *home = start ? PyObject_GetAttrString(start, "__module__") : NULL;
+    bool patched = home != NULL && !PyCFunction_Check(start);
+
+    if (patched)
+        PyErr_Format(PyExc_RuntimeError,
+                     "threading cannot be made green: %S has replaced _thread.start_new_thread", home);
+    Py_XDECREF(start);
+    Py_XDECREF(home);
+    return patched || home == NULL ? -1 : 0;
+}
+
 int wf_thread_learn(void)
 {
     PyObject *threading, *function, *result;
+    PyThreadState *newest;
 
     if (runs_python != NULL)
         return 0;
     threading = PyImport_ImportModule("_thread");
     if (threading == NULL)
         return -1;
+    if (refuse_patched(threading) < 0) {
+        Py_DECREF(threading);
+        return -1;
+    }
+    newest = wf_tstate_newest();
     learning = true;
     function = PyObject_GetAttrString(threading, "get_ident");
     result = function ? PyObject_CallMethod(threading, "start_new_thread", "O()", function) : NULL;
     learning = false;
+    wf_tstate_delete_abandoned(newest);
     Py_DECREF(threading);
     Py_XDECREF(function);
     Py_XDECREF(result);
@@ -231,6 +254,7 @@ static int create_green(pthread_t *thread, const pthread_attr_t *attr, void *(*s
     fiber->start = start;
     fiber->arg = arg;
     fiber->joinable = is_joinable(attr);
+    wf_snapshot_note_start(fiber);
     if (!wf_sched_start_raw(worker, fiber, wanted_stack_size(attr))) {
         wf_fiber_free(fiber, &worker->spare_fibers);
         return EAGAIN;

@@ -27,7 +27,8 @@ PyDoc_STRVAR(set_policy_doc,
 "set_policy(pattern, policy, /)\n--\n\n"
 "Say what becomes of blocking calls made by the libraries whose file name matches `pattern`.\n\n"
 "\"park\": they park the green thread (the default); \"release-only\": only those made with the\n"
-"GIL released; \"exclude\": none, they block the OS thread.  Does not park.");
+"GIL released; \"exclude\": none, they block the OS thread; \"own-thread-locals\": they park, and\n"
+"each green thread has thread-local variables of its own in the library.  Does not park.");
 
 static PyObject *set_policy(PyObject *module, PyObject *args)
 {
@@ -40,7 +41,7 @@ static PyObject *set_policy(PyObject *module, PyObject *args)
         return NULL;
     if (!wf_policy_from_text(text, &policy)) {
         PyErr_Format(PyExc_ValueError,
-                     "policy must be 'park', 'release-only' or 'exclude', not '%s'", text);
+                     "policy must be 'park', 'release-only', 'exclude' or 'own-thread-locals', not '%s'", text);
         return NULL;
     }
     if (*pattern == '\0' || strchr(pattern, '/') != NULL) {
@@ -54,6 +55,22 @@ static PyObject *set_policy(PyObject *module, PyObject *args)
         PyErr_Format(PyExc_RuntimeError, "weft could not apply the policy: %s", error);
         return NULL;
     }
+    if (policy == WF_POLICY_OWN_THREAD_LOCALS && wf_hook_refuse_unkept() < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(refuse_unkept_doc,
+"_refuse_unkept()\n--\n\n"
+"RuntimeError if a library is loaded that must have thread-local variables for each green thread\n"
+"and cannot.");
+
+static PyObject *refuse_unkept(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    if (wf_hook_refuse_unkept() < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -166,12 +183,13 @@ static PyObject *hooked_objects(PyObject *module, PyObject *ignored)
 
 PyDoc_STRVAR(hooked_symbols_doc,
 "_hooked_symbols()\n--\n\n"
-"[(name, \"all\", \"python\" or \"library\", is it in this libc?)] of the functions weft hooks.");
+"[(name, \"all\", \"python\", \"library\" or \"thread-local\", is it in this libc?)] of the functions weft hooks.");
 
 static PyObject *hooked_symbols(PyObject *module, PyObject *ignored)
 {
     static const char *const classes[] = {
-        [WF_HOOK_ALL] = "all", [WF_HOOK_PYTHON] = "python", [WF_HOOK_LIBRARY] = "library"};
+        [WF_HOOK_ALL] = "all", [WF_HOOK_PYTHON] = "python", [WF_HOOK_LIBRARY] = "library",
+        [WF_HOOK_THREAD_LOCAL] = "thread-local"};
     size_t count;
     const struct wf_hook *hooks = wf_hook_table(&count);
     PyObject *list = PyList_New(0);
@@ -187,6 +205,7 @@ static PyObject *hooked_symbols(PyObject *module, PyObject *ignored)
 
 static PyMethodDef functions[] = {
     {"set_policy", set_policy, METH_VARARGS, set_policy_doc},
+    {"_refuse_unkept", refuse_unkept, METH_NOARGS, refuse_unkept_doc},
     {"_hooked_objects", hooked_objects, METH_NOARGS, hooked_objects_doc},
     {"_hooked_symbols", hooked_symbols, METH_NOARGS, hooked_symbols_doc},
     {NULL, NULL, 0, NULL},

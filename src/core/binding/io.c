@@ -95,6 +95,7 @@ bool wf_io_back_off(struct wf_io *io)
     if (deadline >= io->deadline_ns)
         deadline = io->deadline_ns;
     wf_park_begin(io->worker);
+    io->worker->current->awaited = io->fd;
     wake = wf_park(io->worker, WF_PARK_BACKOFF, deadline);
     if (wake == WF_TIMED_OUT && deadline != io->deadline_ns)
         return true;
@@ -128,6 +129,7 @@ bool wf_io_wait(struct wf_io *io)
         io->unwaitable = errno == EPERM;
         return io->unwaitable || (errno != EBADF && wf_io_back_off(io));
     }
+    worker->current->awaited = io->fd;
     wake = wf_park(worker, reasons[io->direction], io->deadline_ns);
     wf_reactor_unwait(&worker->reactor, &waiter);
     return outcome(wake, waiter.closed);

@@ -77,7 +77,7 @@ static inline void wf_io_note_read(const struct wf_io *io, ssize_t got, size_t w
  * on exec. */
 void wf_io_opened(struct wf_worker *worker, int fd, bool tcp, bool own);
 
-/* Some descriptor, we do not know which, may have come into other hands: a fork, a descriptor sent or kept over an exec. */
+/* Some descriptor, we do not know which, may have come into other hands: a fork, one sent, one kept over an exec. */
 void wf_io_shared(void);
 
 /* May others, in this process or elsewhere, hold the open file?  If so what we saw ready may be gone when we

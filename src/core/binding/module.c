@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "deadlock.h"
 #include "errqueue.h"
 #include "greenthread.h"
 #include "hook.h"
@@ -9,6 +10,7 @@
 #include "preempt.h"
 #include "sched.h"
 #include "stall.h"
+#include "snapshot.h"
 #include "tstate.h"
 #include "waitlist.h"
 
@@ -28,15 +30,66 @@ static PyObject *finalize(PyObject *module, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
+/* {=== Limits ===} */
+
+static PyStructSequence_Field limits_fields[] = {
+    {"large_stack_size", "bytes of C stack of the first green threads of an OS thread"},
+    {"large_stacks", "how many get that much"},
+    {"small_stack_size", "bytes of C stack of the others"},
+    {"cheap_guards", "whether guards are made without splitting mappings"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Desc limits_desc = {
+    .name = "weft._core.Limits",
+    .fields = limits_fields,
+    .n_in_sequence = 4,
+};
+
+static PyTypeObject *limits_type;
+
+PyDoc_STRVAR(limits_doc,
+"_limits()\n--\n\nWhat green threads get here.  Does not park.");
+
+static PyObject *limits(PyObject *module, PyObject *ignored)
+{
+    PyObject *result = PyStructSequence_New(limits_type);
+    PyObject *values[] = {
+        PyLong_FromSize_t(WF_LARGE_STACK_SIZE),
+        PyLong_FromSize_t(WF_LARGE_STACKS),
+        PyLong_FromSize_t(WF_SMALL_STACK_SIZE),
+        PyBool_FromLong(wf_stack_guards_are_cheap()),
+    };
+
+    (void)module;
+    (void)ignored;
+    for (Py_ssize_t i = 0; i < limits_desc.n_in_sequence; i++)
+        if (result != NULL && values[i] != NULL)
+            PyStructSequence_SetItem(result, i, values[i]);
+        else
+            Py_CLEAR(result);
+    return result;
+}
+
 static PyMethodDef functions[] = {
+    {"_limits", limits, METH_NOARGS, limits_doc},
     {"_finalize", finalize, METH_NOARGS, finalize_doc},
     {NULL, NULL, 0, NULL},
 };
+
+/* C libraries take their mutexes in handlers of their own, and those that came before us do it while we hold our
+ * locks: nobody may park then. */
+static void hold_hooks(int change)
+{
+    if (wf_this_worker != NULL)
+        wf_this_worker->passing += (unsigned)change;
+}
 
 /* fork copies memory as it is: every lock is held by the forking thread meanwhile, and taken in the order in
  * which the code nests them. */
 static void before_fork(void)
 {
+    hold_hooks(+1);
     wf_got_before_fork();
     wf_offload_before_fork();
     wf_sched_before_fork();
@@ -48,6 +101,7 @@ static void after_fork_parent(void)
     wf_sched_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
+    hold_hooks(-1);
 }
 
 static void after_fork_child(void)
@@ -59,12 +113,15 @@ static void after_fork_child(void)
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();
+    hold_hooks(-1);
 }
 
 static int exec_module(PyObject *module)
 {
-    if (wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
-        || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0
+    limits_type = PyStructSequence_NewType(&limits_desc);
+    if (limits_type == NULL || wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+        || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
+        || wf_deadlock_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

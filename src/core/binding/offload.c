@@ -318,6 +318,16 @@ struct wf_thread_counts wf_offload_threads(void)
     return threads;
 }
 
+struct wf_offload_state wf_offload_state(void)
+{
+    struct wf_offload_state state;
+
+    pthread_mutex_lock(&pool.lock);
+    state = (struct wf_offload_state){pool.threads.alive, pool.idle, pool.queued};
+    pthread_mutex_unlock(&pool.lock);
+    return state;
+}
+
 void wf_offload_before_fork(void)
 {
     pthread_mutex_lock(&pool.lock);

@@ -13,7 +13,9 @@
  *
  * Signals.  A signal for the main green thread must end the call it is parked in, so the OS thread that makes
  * it is cancelled (pthread_cancel: glibc has a signal of its own for that, and none of the user's is
- * touched).  What the call has done by then is lost; so this is for calls that do all or nothing.
+ * touched).  What the call has done by then is lost, and what it holds stays held; so this is for bare system calls
+ * that do all or nothing.  The moment between the kernel's "done" and our having noted it cannot be closed: a signal
+ * in just that microsecond loses a lock, a descriptor or a connection.
  */
 #ifndef WF_OFFLOAD_H
 #define WF_OFFLOAD_H
@@ -46,6 +48,12 @@ long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (
 uint64_t wf_offload_count(void);
 
 struct wf_thread_counts wf_offload_threads(void);
+
+/* Now: OS threads of the pool, those without work, and calls without an OS thread. */
+struct wf_offload_state {
+    size_t alive, idle, queued;
+};
+struct wf_offload_state wf_offload_state(void);
 
 void wf_offload_before_fork(void);
 void wf_offload_after_fork_parent(void);

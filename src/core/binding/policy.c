@@ -17,7 +17,14 @@ struct rule {
 
 /* Rules are never freed, so there are as many as different patterns. */
 static struct rule grpc = {NULL, "cygrpc*", WF_POLICY_EXCLUDE};
-static struct rule *newest = &grpc;
+/* Allocators are called in the middle of anything, ours included: a mutex of theirs must not let go of the GIL. */
+static struct rule jemalloc = {&grpc, "libjemalloc*", WF_POLICY_EXCLUDE};
+static struct rule tcmalloc = {&jemalloc, "libtcmalloc*", WF_POLICY_EXCLUDE};
+static struct rule mimalloc = {&tcmalloc, "libmimalloc*", WF_POLICY_EXCLUDE};
+static struct rule *newest = &mimalloc;
+
+/* This one stands above all rules: without it the process would crash. */
+static const struct rule greenlet = {NULL, "_greenlet.*", WF_POLICY_OWN_THREAD_LOCALS};
 
 static bool matches(const char *pattern, const char *name)
 {
@@ -38,6 +45,8 @@ enum wf_policy wf_policy_of(const char *path)
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
 
+    if (matches(greenlet.pattern, name))
+        return greenlet.policy;
     for (const struct rule *rule = newest; rule != NULL; rule = rule->older)
         if (matches(rule->pattern, name))
             return rule->policy;
@@ -85,6 +94,7 @@ static const char *const texts[] = {
     [WF_POLICY_PARK] = "park",
     [WF_POLICY_RELEASE_ONLY] = "release-only",
     [WF_POLICY_EXCLUDE] = "exclude",
+    [WF_POLICY_OWN_THREAD_LOCALS] = "own-thread-locals",
 };
 
 const char *wf_policy_text(enum wf_policy policy)

@@ -9,6 +9,11 @@
  *                  identity of its threads in thread-local storage, where all green threads
  *                  of an OS thread look like one (abseil, inside grpc's `cygrpc`, aborts over it).
  *
+ *   OWN_THREAD_LOCALS  it parks, and each green thread has thread-local variables of its own in the
+ *                  object (thread_local.h).  For one that remembers in them what it was doing in
+ *                  this thread, as greenlet does, and finds them by __tls_get_addr, as libraries
+ *                  that are loaded at run time do.  To be set before green threads call it.
+ *
  * A rule gives a policy to all objects whose file name matches a pattern; of several that match,
  * the one made last counts.  got.c asks, whenever it meets an object, and holds the lock
  * that guards the rules.
@@ -18,7 +23,7 @@
 
 #include <stdbool.h>
 
-enum wf_policy { WF_POLICY_PARK, WF_POLICY_RELEASE_ONLY, WF_POLICY_EXCLUDE };
+enum wf_policy { WF_POLICY_PARK, WF_POLICY_RELEASE_ONLY, WF_POLICY_EXCLUDE, WF_POLICY_OWN_THREAD_LOCALS };
 
 /* The policy for the object in the file `path`. */
 enum wf_policy wf_policy_of(const char *path);
@@ -27,7 +32,7 @@ enum wf_policy wf_policy_of(const char *path);
  * any text and ? for any character.  False when memory is short. */
 bool wf_policy_set(const char *pattern, enum wf_policy policy);
 
-/* Its name: "park", "release-only", "exclude". */
+/* Its name: "park", "release-only", "exclude", "own-thread-locals". */
 const char *wf_policy_text(enum wf_policy policy);
 
 /* The policy of that name; false if there is none. */

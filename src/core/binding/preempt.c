@@ -126,6 +126,7 @@ static void look_at(struct wf_worker *worker, void *arg)
     int64_t over_ns;
     bool waits;
 
+    atomic_store_explicit(&worker->clock_ns, look->now_ns, memory_order_relaxed);
     if (look->late)
         worker->watched.stalled_since_ns = look->now_ns;
     if (is_idle(worker) || worker->switches != worker->watched.switches || worker->watched.since_ns == 0) {
@@ -305,6 +306,11 @@ void wf_preempt_ensure(void)
     if (!watchdog.running)
         watchdog.running = start_thread();
     pthread_mutex_unlock(&watchdog.lock);
+}
+
+bool wf_preempt_running(void)
+{
+    return watchdog.running;
 }
 
 /* It counts as running until it has ended, so that nobody starts another meanwhile. */

@@ -33,6 +33,9 @@
  * which is no error. */
 void wf_preempt_ensure(void);
 
+/* Is there a watchdog? */
+bool wf_preempt_running(void);
+
 /* Ends the watchdog and waits for its end; with the GIL. */
 void wf_preempt_stop(void);
 

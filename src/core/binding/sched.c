@@ -17,6 +17,7 @@
 #include "sched.h"
 
 #include "errqueue.h"
+#include "thread_local.h"
 #include "tstate.h"
 
 #include <errno.h>
@@ -141,6 +142,7 @@ bool wf_sched_open(struct wf_worker *worker)
     worker->os_thread = pthread_self();
     worker->tid = (pid_t)syscall(SYS_gettid);
     worker->watched.since_ns = 0; /* the watchdog has not looked at it yet */
+    atomic_store(&worker->clock_ns, wf_now_ns());
     if (wf_inbox_init(&worker->inbox) < 0)
         return false;
     if (wf_reactor_init(&worker->reactor, worker->inbox.event_fd, io_wake) == 0)
@@ -265,6 +267,15 @@ static inline void tell_busy(void)
         call();
 }
 
+/* {=== Who wants to know that nothing can happen ===} */
+
+static int64_t (*patience)(struct wf_worker *worker);
+
+void wf_sched_when_quiet(int64_t (*ask)(struct wf_worker *worker))
+{
+    patience = ask;
+}
+
 /* {=== The loop ===} */
 
 static void collect(struct wf_worker *worker, int64_t timeout_ns)
@@ -280,6 +291,7 @@ static void deliver(struct wf_worker *worker)
 {
     worker->since_poll = 0;
     worker->now_ns = wf_now_ns();
+    atomic_store_explicit(&worker->clock_ns, worker->now_ns, memory_order_relaxed);
     inbox_deliver(worker);
     timers_fire(worker);
     wf_reactor_doubt(&worker->reactor, worker->now_ns);
@@ -313,10 +325,17 @@ static int64_t quiet_ns(const struct wf_worker *worker)
     return left > 0 ? left : 0;
 }
 
+static int64_t sleep_ns(struct wf_worker *worker)
+{
+    int64_t quiet = quiet_ns(worker);
+
+    return quiet < 0 && worker->reactor.waiting == 0 ? patience(worker) : quiet;
+}
+
 static void look_and_sleep(struct wf_worker *worker)
 {
     if (wf_inbox_begin_poll(&worker->inbox))
-        collect(worker, quiet_ns(worker));
+        collect(worker, sleep_ns(worker));
     else
         wf_inbox_end_poll(&worker->inbox, false);
     tell_busy();
@@ -474,6 +493,8 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     worker->parks++;
     note_attachment(self);
     self->reason = reason;
+    self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
+    self->deadline_ns = deadline_ns;
     self->state = WF_PARKED;
     if (deadline_ns != WF_NEVER) {
         wf_timer_add(&worker->timers, deadline_ns, self, self->park_id);
@@ -481,6 +502,7 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     }
     leave(worker, self);
     self->reason = WF_PARK_NONE;
+    self->awaited = 0;
     errno = error;
     return self->wake;
 }
@@ -585,6 +607,7 @@ static void vessel_main(void *arg)
         struct wf_worker *worker = fiber->worker;
         run(fiber);
         wf_errqueue_end(fiber);
+        wf_thread_locals_end(fiber);
         fiber_over(worker, fiber);
         vessel_next(worker, vessel);
     }

@@ -57,6 +57,12 @@ struct wf_run_queue {
     size_t capacity, head, len;
 };
 
+/* deadlock.c: a time in which nothing can happen by itself.  Counts of parks name a situation. */
+struct wf_quiet {
+    uint64_t parks, judged;
+    int64_t look_ns, pause_ns;
+};
+
 struct wf_worker {
     struct wf_fiber *current;
     size_t live;              /* fibers besides the root; 0: hooks pass straight through */
@@ -64,6 +70,7 @@ struct wf_worker {
     unsigned since_poll;      /* switches since the last look (I3) */
     unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
     int64_t now_ns;           /* at the last look */
+    _Atomic int64_t clock_ns; /* about now: the last look, the worker's own or the watchdog's; for dumps */
     int64_t slice_start_ns;
     uint64_t last_park_id;
     struct wf_run_queue runq;
@@ -80,6 +87,7 @@ struct wf_worker {
         int64_t stalled_since_ns; /* at all looks since then nobody switched and somebody waited */
         bool stall_told;
     } watched;                /* the watchdog's */
+    struct wf_quiet quiet;
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
@@ -175,6 +183,10 @@ void wf_ready_call(struct wf_worker *worker);
 
 /* Calls call(), once, when the next worker wakes from sleep or gets its first green thread.  NULL: not any more. */
 void wf_sched_when_busy(void (*call)(void));
+
+/* Asks patience(worker) how long to sleep when nothing can happen by itself, for as long as that is so; negative:
+ * for ever.  Set once. */
+void wf_sched_when_quiet(int64_t (*patience)(struct wf_worker *worker));
 
 /* Async-signal-safe: the root fiber of the main OS thread shall see to its signals. */
 void wf_sched_interrupt(void);

@@ -14,6 +14,9 @@
 
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX < 0x030E0000
+#include "internal/pycore_frame.h" /* for its layout */
+#endif
 #undef Py_BUILD_CORE
 
 #include "../engine/base.h"
@@ -258,6 +261,32 @@ void wf_tstate_delete(PyThreadState *tstate)
     PyThreadState_Delete(tstate);
 }
 
+PyThreadState *wf_tstate_newest(void)
+{
+    return PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+}
+
+/* Other OS threads may make thread states meanwhile, without the GIL; theirs are not cleared, and not ours. */
+static bool is_abandoned(const PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return tstate->_status.cleared;
+#else
+    return tstate->thread_id == PyThread_get_thread_ident();
+#endif
+}
+
+void wf_tstate_delete_abandoned(PyThreadState *newest)
+{
+    PyThreadState *tstate = wf_tstate_newest();
+
+    for (; tstate != NULL && tstate != newest; tstate = PyThreadState_Next(tstate))
+        if (is_abandoned(tstate)) {
+            PyThreadState_Delete(tstate);
+            return;
+        }
+}
+
 static void reset_budgets(PyThreadState *tstate, size_t stack_size)
 {
 #if PY_VERSION_HEX < 0x030C0000
@@ -303,6 +332,49 @@ void wf_tstate_end(PyThreadState *tstate)
 #else
     /* A thread state's sentinel is dropped by Clear; threading.local makes both anew on demand. */
     wf_check(tstate->threading_local_key == NULL, "thread-local key survived its thread");
+#endif
+}
+
+/* {=== Looking into threads, for dumps ===} */
+
+PyObject *wf_tstate_place(int *offset)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#endif
+
+    if (frame == NULL)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030C0000
+    *offset = PyUnstable_InterpreterFrame_GetLasti(frame);
+    return PyUnstable_InterpreterFrame_GetCode(frame);
+#else
+    *offset = _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT);
+    return Py_NewRef((PyObject *)frame->f_code);
+#endif
+}
+
+PyObject *wf_frame_slot(PyFrameObject *frame, int n)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    return frame->f_frame->localsplus[n];
+#else
+    (void)frame;
+    (void)n;
+    return NULL; /* tagged references, and locks without semaphores: nothing to be found this way */
+#endif
+}
+
+const void *wf_lock_semaphore(PyObject *lock)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    return *(void **)(lock + 1); /* the first member of either */
+#else
+    (void)lock;
+    return NULL;
 #endif
 }
 

@@ -43,6 +43,13 @@ void wf_tstate_end(PyThreadState *tstate);
 /* Deletes one that wf_tstate_new made and that is between lives.  Attached to another. */
 void wf_tstate_delete(PyThreadState *tstate);
 
+/* The thread state that was made last. */
+PyThreadState *wf_tstate_newest(void);
+
+/* CPython clears, but does not delete, the thread state of a thread that could not be started.  Deletes the one it has
+ * left so since `newest` was the newest: with our identity on it, it would be taken for us. */
+void wf_tstate_delete_abandoned(PyThreadState *newest);
+
 /* The thread state that PyGILState_Ensure would use on this OS thread. */
 PyThreadState *wf_tstate_bound(void);
 
@@ -67,6 +74,17 @@ void wf_tstate_attach(PyThreadState *tstate);
 
 /* From attached to detached. */
 void wf_tstate_detach(PyThreadState *tstate);
+
+/* Where the calling Python code stands: its code (a new reference; NULL: there is none) and the offset of the
+ * instruction in it.  Makes no frame object. */
+PyObject *wf_tstate_place(int *offset);
+
+/* The n-th slot of a frame of a thread that is not running: its variables come first, then its value stack.  Borrowed;
+ * NULL: it is empty, or this version keeps frames otherwise.  `n` must be less than the frame has, and what it holds be live. */
+PyObject *wf_frame_slot(PyFrameObject *frame, int n);
+
+/* The semaphore in which a _thread.lock or _thread.RLock waits; NULL if this version has none in it. */
+const void *wf_lock_semaphore(PyObject *lock);
 
 /* A copy of the calling thread's contextvars context, in *context; NULL there if it never had one, and a new thread needs
  * none either.  0, or -1 with an exception. */

@@ -93,6 +93,7 @@ void wf_waiter_enter(struct wf_waiter *waiter, struct wf_worker *worker, const v
     waiter->fiber = worker->current;
     waiter->park_id = wf_park_begin(worker);
     waiter->woken = false;
+    worker->current->awaited = (intptr_t)address; /* for dumps */
     bucket_lock(bucket);
     wf_list_push_back(waiter->in_vain ? place->next : place, &waiter->link);
     atomic_fetch_add(&bucket->count, 1); /* sequentially consistent: before our try */

@@ -88,8 +88,8 @@ struct wf_lock {
     enum wf_reason reason;
 };
 
-/* Tries until the answer is another than EBUSY, parked meanwhile.  ETIMEDOUT when the deadline has come.  Like the calls it
- * stands for it is not interrupted by signals. */
+/* Tries until the answer is another than EBUSY, parked meanwhile.  ETIMEDOUT when the deadline has come.  Like the calls
+ * it stands for it is not interrupted by signals. */
 int wf_lock_wait(struct wf_worker *worker, const struct wf_lock *lock, int64_t deadline_ns);
 
 /* In the child of a fork nobody waits. */

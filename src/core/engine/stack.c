@@ -152,6 +152,17 @@ static bool install_guard(char *page)
     return errno == EINVAL && mprotect(page, GUARD_SIZE, PROT_NONE) == 0;
 }
 
+bool wf_stack_guards_are_cheap(void)
+{
+    void *page = mmap(NULL, WF_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    bool cheap = madvise(page, WF_PAGE_SIZE, MADV_GUARD_INSTALL) == 0;
+    munmap(page, WF_PAGE_SIZE);
+    return cheap;
+}
+
 /* One vector of advice for this process; all of it was taken, or false.  Kernels before 6.14 have no name for "this
  * process" here, and are asked cell by cell. */
 static bool advise_all(const struct iovec *ranges, size_t count, int advice)

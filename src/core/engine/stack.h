@@ -78,6 +78,9 @@ void wf_stack_release(struct wf_stack *stack);
  * system, header included, and keeps its addresses for later.  False when that could not be noted; then nothing has happened. */
 bool wf_stack_empty(struct wf_stack *stack);
 
+/* Can guards be made without splitting mappings?  Tried on a page of its own. */
+bool wf_stack_guards_are_cheap(void);
+
 /* Is `address` in the guard of this stack?  Async-signal-safe. */
 bool wf_stack_guard_contains(const struct wf_stack *stack, const void *address);
 
