@@ -26,13 +26,14 @@ TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test test-libraries test-cpython test-sid bench lint asan docs clean
+.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
 	@echo 'make test      everything, on each of: $(VERSIONS)'
 	@echo 'make test-libraries  database drivers and other libraries, unmodified, against real servers; then a soak'
 	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
+	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
@@ -48,6 +49,8 @@ run: .venv/$(VERSION)/.weft
 	$(BIN)/python examples/compare.py
 
 test: engine-test binding-test $(VERSIONS:%=pytest-%) $(VERSIONS:%=cpython-%)
+
+torture: $(VERSIONS:%=torture-%)
 
 bench: # makes an environment of its own, with weft's peers in it
 	$(PYTHON) benchmarks/run.py
@@ -96,6 +99,14 @@ $(CPYTHON_TARGETS): cpython-%: .venv/%/.weft
 # ... many more of them, and with every thread they start green as well.
 $(CPYTHON_LONG_TARGETS): test-cpython-%: .venv/%/.weft
 	.venv/$*/bin/python tools/cpython_tests.py long --mode green install run --jobs 2 --timeout 60
+
+# Preempted as often as can be: what breaks would break once in a year otherwise.
+TORTURE_TARGETS := $(VERSIONS:%=torture-%)
+.PHONY: $(TORTURE_TARGETS)
+
+$(TORTURE_TARGETS): torture-%: .venv/%/.weft
+	.venv/$*/bin/python -m pytest --time-slice 0.0001
+	.venv/$*/bin/python tools/cpython_tests.py preemption --time-slice 0.0001
 
 # --- Environments ---------------------------------------------------------------------------
 

@@ -115,6 +115,27 @@ PLANS = [
         [Goal(40)],
         ["--batches", "20"],
     ),
+    Plan(
+        "fairness",
+        "worst gap of a ticker beside two hogs, in time slices",
+        [["weft"], ["cooperative"]],
+        [Goal(4)],
+        ["--seconds", "0.5"],
+    ),
+    Plan(
+        "preempt_cost",
+        "CPU time of a workload that needs no preemption, with it / without",
+        [["weft"]],
+        [Goal(1.02)],
+        ["--count", "500", "--turns", "8"],
+    ),
+    Plan(
+        "heartbeat",
+        "ms, worst gap of a client's heartbeat beside a hog of one second",
+        [["weft"], ["gevent"]],
+        [Goal(0.1, "gevent"), Goal(250)],
+        ["--seconds", "0.5"],
+    ),
 ]
 MILLION_GOAL_MB = 6000
 

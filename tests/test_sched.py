@@ -93,7 +93,7 @@ def test_sleeps_overlap():
     assert 0.05 <= time.monotonic() - start < 1
 
 
-def test_a_sleeper_wakes_though_others_keep_yielding():
+def test_a_sleeper_wakes_though_others_keep_yielding(cooperative):
     stop = False
 
     def spin():
@@ -106,7 +106,7 @@ def test_a_sleeper_wakes_though_others_keep_yielding():
     results(spinners)
 
 
-def test_a_reader_wakes_though_others_keep_yielding(pair):
+def test_a_reader_wakes_though_others_keep_yielding(pair, cooperative):
     stop = False
     left, right = pair
 
@@ -124,7 +124,35 @@ def test_a_reader_wakes_though_others_keep_yielding(pair):
     results(spinners)
 
 
-def test_calls_that_never_wait_do_not_starve_others(pair):
+def test_a_wake_from_an_os_thread_arrives_though_others_keep_yielding(cooperative):
+    gate, stop = threading.Event(), False
+
+    def spin():
+        while not stop:
+            weft.yield_now()
+
+    spinners = [weft.spawn(spin) for _ in range(3)]
+    waiter = weft.spawn(gate.wait, PROMPT_SECONDS)
+    weft.yield_now()
+    opener = threading.Thread(target=gate.set)
+    opener.start()
+    assert waiter.result() is True
+    stop = True
+    results(spinners)
+    opener.join()
+
+
+def test_calls_that_never_wait_let_the_runnable_run(pair, cooperative):
+    left, right = pair
+    ran = []
+    other = weft.spawn(ran.append, 1)
+    while not ran:
+        left.send(b"x")
+        right.recv(1)
+    other.join()
+
+
+def test_calls_that_never_wait_do_not_starve_others(pair, cooperative):
     stop = False
     left, right = pair
 
@@ -143,7 +171,7 @@ def test_calls_that_never_wait_do_not_starve_others(pair):
     assert chatterer.result(PROMPT_SECONDS) > 0
 
 
-def test_a_loop_over_poll_does_not_starve_others():
+def test_a_loop_over_poll_does_not_starve_others(cooperative):
     stop = False
 
     def loop():

@@ -29,6 +29,8 @@ REASONS = {
     "released": "in C code that has released the GIL",
     "held": "in C code that holds the GIL",
     "no_preempt": "inside weft.no_preempt()",
+    "destructor": "inside a destructor",
+    "inside": "inside weft",
     "off": "with preemption switched off",
 }
 
@@ -36,6 +38,8 @@ ADVICE = {
     "released": "weft.to_thread(fn, ...) makes the call on an OS thread while the others run here",
     "held": "no thread at all runs meanwhile: do it in smaller pieces, or in another process",
     "no_preempt": "weft.yield_now() inside it lets the others run",
+    "destructor": "nobody is preempted there: let __del__ only note what is to be done",
+    "inside": "this should not happen; please report it",
     "off": "weft.set_preemption(seconds) or weft.yield_now() lets the others run",
 }
 

@@ -167,7 +167,7 @@ static bool is_code(const struct code *code, uintptr_t address)
     return false;
 }
 
-/* Does a call end here?  E8 and four bytes, or FF with 2 in the middle bits of the next byte, two to seven bytes long. */
+/* Does a call end here?  E8 and four bytes; or FF, with 2 in the middle bits of the next byte, two to seven bytes. */
 static bool follows_call(uintptr_t address)
 {
     const unsigned char *end = (const unsigned char *)address;

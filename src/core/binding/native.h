@@ -13,8 +13,8 @@
  * we want the caller: the first word on the stack that is a return address into a function that
  * has one.  A frame's unused words may hold stale ones: it is a hint for people, not a backtrace.
  *
- * Rejected: backtrace() in the handler (before glibc 2.35 it takes ld.so's lock, which may be held by who waits for us);
- *           a signal in any case.
+ * Rejected: backtrace() in the handler (before glibc 2.35 it takes ld.so's lock, which somebody may hold who waits for
+ *           us); a signal in any case.
  */
 #ifndef WF_NATIVE_H
 #define WF_NATIVE_H
@@ -26,8 +26,8 @@
 /* Chooses a real-time signal that nobody uses, once.  False: there is none, and running threads stay unseen. */
 bool wf_native_init(void);
 
-/* Writes "function (file)", or "(file)", to `text`; an empty string if nothing can be said.  Waits a few milliseconds at most.
- * Takes ld.so's lock: not with the GIL. */
+/* Writes "function (file)", or "(file)", to `text`; an empty string if nothing can be said.  Waits a few
+ * milliseconds at most.  Takes ld.so's lock: not with the GIL. */
 void wf_native_where(pid_t tid, char *text, size_t size);
 
 #endif

@@ -4,6 +4,8 @@
  * and flags that may be a moment old.  A wrong guess costs one needless turn, or one slice
  * more.  Workers' memory is never given back.
  *
+ * Each attempt at a hog is shown to stall.c, which tells the user if attempts do not help.
+ *
  * A turn begins when CPython is asked to let go, not a switch interval later: the first wait
  * of the watchdog for the GIL is reported as timed out at once, which is what makes CPython ask the holder.
  */
@@ -28,6 +30,10 @@ static int (*real_pthread_cond_timedwait)(pthread_cond_t *, pthread_mutex_t *, c
 
 #define SHORTEST_SLICE_NS (WF_NS_PER_MS / 20)
 
+/* A hog was found at most so many slices ago: look twice in a slice.  Otherwise once will do: a look costs some
+ * 50 us of a processor, most of it the kernel's and the cache's. */
+#define ALERT 100
+
 /* This part of a slice after a hog has given way, another may be at it. */
 #define SOON 16
 
@@ -41,7 +47,7 @@ static struct {
     bool running, stop, doze;
     bool off, own_slice;       /* set_preemption(None); set_preemption(a number) */
     int64_t slice_ns;
-    int64_t idle_since_ns, next_look_ns;
+    int64_t idle_since_ns, next_look_ns, alert_until_ns;
 } watchdog;
 
 static __thread bool is_watchdog, asked; /* this OS thread is the watchdog; has asked for the GIL */
@@ -107,7 +113,7 @@ static bool somebody_doubts(const struct wf_worker *worker)
 }
 
 struct look {
-    int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least twice in a slice */
+    int64_t now_ns, next_ns; /* the next is when a slice will be over, and at least once or twice in a slice */
     bool late;               /* we were kept from looking ourselves: so may have been the hogs */
     bool all_idle;
     struct wf_worker *hogs[MOST_HOGS];
@@ -179,7 +185,7 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
     came = !atomic_exchange(&worker->preempt, false);
-    wf_stall_judge(!watchdog.off, came);
+    wf_stall_judge(came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
     PyEval_SaveThread();
@@ -239,12 +245,16 @@ static bool wait_for_next_look(void)
 static void look_after_all(PyThreadState *own)
 {
     int64_t now_ns = wf_now_ns();
-    struct look look = {.now_ns = now_ns, .next_ns = now_ns + turn_ns() / 2, .all_idle = true};
+    struct look look = {.now_ns = now_ns, .next_ns = now_ns + turn_ns(), .all_idle = true};
 
+    if (now_ns < watchdog.alert_until_ns)
+        look.next_ns = now_ns + turn_ns() / 2;
     look.late = now_ns - watchdog.next_look_ns > wf_stall_threshold_ns() / 2;
     wf_worker_each(look_at, &look);
     for (size_t i = 0; i < look.hog_count; i++)
         preempt(look.hogs[i], own);
+    if (look.hog_count > 0)
+        watchdog.alert_until_ns = look.now_ns + ALERT * turn_ns();
     /* The next slice begins when the next hog is at it: look soon, to see when. */
     watchdog.next_look_ns = look.hog_count > 0 ? wf_deadline(turn_ns() / SOON) : look.next_ns;
     if (!look.all_idle)
@@ -340,11 +350,17 @@ static void tell_watchdog(void)
     pthread_mutex_unlock(&watchdog.lock);
 }
 
-/* Not in the middle of a switch: the running fiber is then on its way out, or not yet in. */
-static bool may_be_preempted(const struct wf_worker *worker)
+/* Why the running fiber does not give way, in a word that _stalls.py explains; NULL: it does. */
+static const char *refusal(const struct wf_worker *worker)
 {
-    return !watchdog.off && worker->passing == 0 && worker->current->state == WF_RUNNING
-           && worker->current->no_preempt == 0;
+    if (watchdog.off)
+        return "off";
+    if (worker->current->no_preempt > 0)
+        return "no_preempt";
+    /* In the middle of a switch the running fiber is on its way out, or not yet in. */
+    if (worker->passing > 0 || worker->current->state != WF_RUNNING)
+        return "inside";
+    return wf_tstate_in_destructor(wf_tstate_bound()) ? "destructor" : NULL;
 }
 
 /* In CPython's wait for the GIL, with its mutex held. */
@@ -371,9 +387,10 @@ static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mu
     if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);
+    worker->refused = refusal(worker);
     atomic_store(&worker->preempt, false);
     tell_watchdog();
-    if (may_be_preempted(worker))
+    if (worker->refused == NULL)
         wf_yield_after_look(worker);
     pthread_mutex_lock(mutex);
     return 0;

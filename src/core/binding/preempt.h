@@ -17,10 +17,11 @@
  *
  * It is a point at which CPython itself would have switched threads, so what is safe with OS threads is safe here.
  * It costs nothing while nobody hogs, and works for every OS thread that has green threads.
- * C code that holds the GIL cannot be preempted, as it cannot be with OS threads; C code that has released it neither: nothing
- * but its own end brings it back to us.
+ * C code that holds the GIL cannot be preempted, as it cannot be with OS threads; C code that has released it neither:
+ * nothing but its own end brings it back to us.  stall.h tells of those.
  *
- * The watchdog looks twice in a slice while any worker is awake, and sleeps for good while all are asleep.
+ * The watchdog looks once in a slice while any worker is awake, twice while there are hogs, and sleeps for good
+ * while all are asleep.
  * ../../../docs/design has the record and what was rejected.
  */
 #ifndef WF_PREEMPT_H

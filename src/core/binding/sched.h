@@ -80,6 +80,7 @@ struct wf_worker {
     atomic_bool interrupted;  /* a signal arrived that Python wants to handle in the root fiber */
     atomic_bool doubt_all;    /* another OS thread closed a descriptor that is registered here */
     atomic_bool preempt;      /* the watchdog wants the running fiber to give way */
+    const char *refused;      /* why it did not when it was last asked to; NULL: it did */
     struct {
         uint64_t switches;
         int64_t since_ns;     /* the watchdog last saw something change, or tried to */

@@ -70,17 +70,15 @@ void wf_stall_wait(void)
 }
 
 /* NULL: it is none of the hog's doing. */
-static const char *reason(bool preempting, bool came, int64_t now_ns)
+static const char *reason(bool came, int64_t now_ns)
 {
     if (attempt.came_early)
         return NULL;
     if (now_ns - attempt.began_ns >= threshold_ns)
         return "held"; /* on a busy machine it may still be on its way */
-    if (!came)
-        return attempt.worker->switches == attempt.switches ? "released" : NULL;
-    if (attempt.hog->no_preempt > 0)
-        return "no_preempt";
-    return preempting ? NULL : "off";
+    if (came)
+        return attempt.worker->refused;
+    return attempt.worker->switches == attempt.switches ? "released" : NULL;
 }
 
 /* [(code, offset of the instruction), ...], innermost first.  The frames cannot move: we hold the GIL. */
@@ -126,13 +124,13 @@ static void tell(const char *why, int64_t lasted_ns)
     Py_DECREF(handle);
 }
 
-void wf_stall_judge(bool preempting, bool came)
+void wf_stall_judge(bool came)
 {
     struct wf_worker *worker = attempt.worker;
     int64_t now_ns = wf_now_ns();
     const char *why;
 
-    if (wf_likely(!is_stall(worker, now_ns)) || (why = reason(preempting, came, now_ns)) == NULL)
+    if (wf_likely(!is_stall(worker, now_ns)) || (why = reason(came, now_ns)) == NULL)
         return;
     worker->watched.stall_told = true;
     if (attempt.hog->blocking == 0)
@@ -143,7 +141,8 @@ void wf_stall_judge(bool preempting, bool came)
 
 PyDoc_STRVAR(watch_doc,
 "_watch_stalls(seconds, report, /)\n--\n\n"
-"Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length; None: do not.");
+"Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length.\n\n"
+"None: do not.");
 
 static PyObject *watch_stalls(PyObject *module, PyObject *args)
 {

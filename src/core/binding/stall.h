@@ -15,7 +15,7 @@
  *
  *     we waited long for the GIL       C code held it; the stack is still that of the call
  *     the hog did not come             C code has released the GIL
- *     it came, but may not give way    weft.no_preempt, or preemption is off
+ *     it came, but refused             worker->refused: weft.no_preempt, a destructor, preemption is off
  *
  * C code that never lets go of the GIL is never reported: no Python code runs any more, ours included.
  *
@@ -40,7 +40,7 @@ static inline void wf_stall_none(struct wf_worker *worker, int64_t now_ns)
 void wf_stall_watch(struct wf_worker *worker);
 bool wf_stall_wait_wanted(void); /* would wf_stall_wait do anything now? */
 void wf_stall_wait(void);
-void wf_stall_judge(bool preempting, bool came);
+void wf_stall_judge(bool came);
 
 /* Adds _watch_stalls and _hold_stalls to the module.  0, or -1 with an exception. */
 int wf_stall_init(PyObject *module);

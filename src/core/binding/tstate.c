@@ -385,6 +385,17 @@ int wf_context_copy(PyObject **context)
     return *context == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
+bool wf_tstate_in_destructor(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return tstate->delete_later != NULL;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return tstate->trash.delete_nesting > 0;
+#else
+    return tstate->trash_delete_nesting > 0;
+#endif
+}
+
 PyFrameObject *wf_tstate_frame(unsigned long ident)
 {
     PyThreadState *tstate = PyInterpreterState_ThreadHead(PyInterpreterState_Main());

@@ -90,12 +90,16 @@ const void *wf_lock_semaphore(PyObject *lock);
  * none either.  0, or -1 with an exception. */
 int wf_context_copy(PyObject **context);
 
-/* The innermost Python frame of the thread that CPython knows by this identity: a new reference, or NULL if there is no
- * such thread or no Python code in it.  With the GIL, and true while it is held. */
+/* Is `tstate`, the calling thread's, deallocating an object?  As far as the version lets us see: up to 3.12 CPython
+ * counts the objects with a dictionary or items being deallocated; from 3.13 on we know only of some put off. */
+bool wf_tstate_in_destructor(PyThreadState *tstate);
+
+/* The innermost Python frame of the thread that CPython knows by this identity: a new reference, or NULL if there is
+ * no such thread or no Python code in it.  With the GIL, and true while it is held. */
 PyFrameObject *wf_tstate_frame(unsigned long ident);
 
-/* Runs call(NULL) between two bytecodes of whichever thread next gets there: not before the C function that is running now
- * has returned.  False: CPython 3.11 lets only the main thread run such calls, or there are too many. */
+/* Runs call(NULL) between two bytecodes of whichever thread next gets there: not before the C function that is
+ * running now has returned.  False: CPython 3.11 lets only the main thread run such calls, or there are too many. */
 bool wf_tstate_call_soon(int (*call)(void *));
 
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
