@@ -1,6 +1,7 @@
 """weft.Deadlock: raised where nothing can ever happen again, and nowhere else."""
 
 import re
+import sys
 
 import pytest
 from support import run_program
@@ -9,6 +10,10 @@ import weft
 
 # Long enough for the detector to have had its look (which it does after 100 ms), several times.
 SUSPICIOUS_SECONDS = 0.5
+
+knows_holders = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="who holds a lock is not known there yet"
+)
 
 OPPOSITE = """
 def transfer(first, second):
@@ -43,6 +48,7 @@ def cycle_in(errors):
     return re.findall(pattern, errors, re.MULTILINE)
 
 
+@knows_holders
 @pytest.mark.parametrize("lock", ["threading.Lock", "threading.RLock", "threading.Condition"])
 def test_two_locks_in_opposite_order(lock):
     seen = run_program(OPPOSITE.format(lock=lock) + SPAWNED + JOIN)
@@ -56,6 +62,7 @@ def test_two_locks_in_opposite_order(lock):
     assert "spawned at <string>:" in seen.errors
 
 
+@knows_holders
 def test_threads_of_threading():
     seen = run_program(OPPOSITE.format(lock="threading.Lock") + THREADS + JOIN)
     assert seen.status == 1
@@ -63,12 +70,14 @@ def test_threads_of_threading():
     assert "MainThread: waiting for Thread-1 (transfer) to end" in seen.errors
 
 
+@knows_holders
 def test_a_cycle_is_one_though_the_program_handles_signals():
     handling = "signal.signal(signal.SIGTERM, print)\n"
     seen = run_program(handling + OPPOSITE.format(lock="threading.Lock") + THREADS + JOIN)
     assert "2 wait for each other" in seen.errors
 
 
+@knows_holders
 def test_the_main_thread_in_the_cycle():
     seen = run_program(
         """
@@ -90,6 +99,7 @@ print("and on")
     assert seen.output.endswith("and on\n")
 
 
+@knows_holders
 def test_a_lock_taken_twice():
     seen = run_program(
         """

@@ -17,6 +17,10 @@ from support import PROMPT_SECONDS, run_program, settle, spawn_each, wait_until
 
 import weft
 
+knows_holders = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="who holds a lock is not known there yet"
+)
+
 
 def dumped():
     """The dump as JSON, and its threads by name."""
@@ -192,6 +196,7 @@ def test_who_joins_a_thread_of_threading(installed, gate):
     slow.join()
 
 
+@knows_holders
 @pytest.mark.parametrize(
     ("make", "said"),
     [

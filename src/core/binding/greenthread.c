@@ -295,7 +295,7 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (green == NULL || green_fill(green, args, nargs, kwnames) < 0)
         goto error;
     fiber->green = (struct wf_green *)Py_NewRef((PyObject *)green);
-    Py_XSETREF(fiber->spawn_code, wf_tstate_place(&fiber->spawn_offset));
+    wf_tstate_place(&fiber->spawn_code, &fiber->spawn_offset);
     if (!wf_sched_start_green(worker, fiber, PyThread_get_stacksize())) {
         Py_DECREF(green);
         PyErr_NoMemory();

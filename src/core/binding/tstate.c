@@ -337,23 +337,31 @@ void wf_tstate_end(PyThreadState *tstate)
 
 /* {=== Looking into threads, for dumps ===} */
 
-PyObject *wf_tstate_place(int *offset)
-{
-    PyThreadState *tstate = PyThreadState_Get();
-#if PY_VERSION_HEX >= 0x030D0000
-    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#if PY_VERSION_HEX < 0x030D0000
+#define CURRENT_FRAME(tstate) ((tstate)->cframe->current_frame)
+#define FRAME_CODE(frame) ((PyObject *)(frame)->f_code)
+#elif PY_VERSION_HEX < 0x030E0000
+#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
+#define FRAME_CODE(frame) ((frame)->f_executable)
 #else
-    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
 #endif
 
-    if (frame == NULL)
-        return NULL;
-#if PY_VERSION_HEX >= 0x030C0000
-    *offset = PyUnstable_InterpreterFrame_GetLasti(frame);
-    return PyUnstable_InterpreterFrame_GetCode(frame);
+void wf_tstate_place(PyObject **code, int *offset)
+{
+    struct _PyInterpreterFrame *frame = CURRENT_FRAME(PyThreadState_Get());
+
+    if (frame == NULL) {
+        Py_CLEAR(*code);
+        return;
+    }
+#if PY_VERSION_HEX < 0x030E0000
+    if (*code != FRAME_CODE(frame)) /* the same as last time, as a rule */
+        Py_XSETREF(*code, Py_NewRef(FRAME_CODE(frame)));
+    *offset = PyCode_Check(*code) ? _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT) : 0;
 #else
-    *offset = _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT);
-    return Py_NewRef((PyObject *)frame->f_code);
+    Py_XSETREF(*code, PyUnstable_InterpreterFrame_GetCode(frame));
+    *offset = PyUnstable_InterpreterFrame_GetLasti(frame);
 #endif
 }
 

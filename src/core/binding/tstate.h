@@ -75,9 +75,9 @@ void wf_tstate_attach(PyThreadState *tstate);
 /* From attached to detached. */
 void wf_tstate_detach(PyThreadState *tstate);
 
-/* Where the calling Python code stands: its code (a new reference; NULL: there is none) and the offset of the
- * instruction in it.  Makes no frame object. */
-PyObject *wf_tstate_place(int *offset);
+/* Where the calling Python code stands: its code, replacing the reference in *code (NULL: there is none), and the
+ * offset of the instruction in it.  Makes no frame object. */
+void wf_tstate_place(PyObject **code, int *offset);
 
 /* The n-th slot of a frame of a thread that is not running: its variables come first, then its value stack.  Borrowed;
  * NULL: it is empty, or this version keeps frames otherwise.  `n` must be less than the frame has, and what it holds be live. */
