@@ -8,11 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-import greenlet
 import pytest
 from support import results, run_program, spawn_each, together
 
 import weft
+
+greenlet = pytest.importorskip("greenlet", reason="greenlet is not installed")
 
 CROWD = 8
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
