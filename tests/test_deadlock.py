@@ -125,6 +125,7 @@ weft.spawn(queue.Queue().get).result()
     assert "green-1 (get), spawned at <string>:5: waiting for an item in a queue" in seen.errors
 
 
+@knows_holders
 def test_an_unknown_holder_is_said_to_be_unknown():
     seen = run_program(
         """
@@ -142,6 +143,7 @@ def test_at_exit_it_is_said_once():
     assert seen.errors.count("weft: at exit, no green thread can ever run again") == 1
 
 
+@knows_holders
 def test_after_one_comes_another():
     seen = run_program(
         """

@@ -48,6 +48,7 @@ def test_verbose_lists_libraries_and_symbols(tmp_path):
 
 
 def test_what_the_module_brings_in_is_judged(tmp_path):
+    pytest.importorskip("greenlet")
     (tmp_path / "app.py").write_text("import greenlet\nprint('noise')\n")
     seen = run_doctor("-m", "app", cwd=tmp_path)
     assert (seen.returncode, seen.stderr) == (0, "noise\n")

@@ -186,6 +186,7 @@ def test_who_joins_whom(gate):
     assert (waits["thread"], waits["thread_holds_it"]) == (slow.ident, False)
 
 
+@knows_holders
 def test_who_joins_a_thread_of_threading(installed, gate):
     slow = threading.Thread(target=gate.wait, name="slow")
     slow.start()
@@ -227,6 +228,7 @@ def test_who_holds_a_lock(make, said, gate):
     assert (waits["thread"], waits["thread_holds_it"]) == (holder.ident, True)
 
 
+@knows_holders
 def test_who_waits_for_a_condition_does_not_hold_its_lock(gate):
     condition = threading.Condition(threading.Lock())
 
