@@ -4,7 +4,7 @@
  * or signals.  So it sleeps a while first, and if nothing has come, looks whether there are others.  If this is the only
  * OS thread (our watchdog and idle helpers aside), its main green thread is woken, as for a signal, and
  * asks Python's judge (weft._deadlock), who knows which locks are held by whom, and raises weft.Deadlock or not.
- * docs/design/0015 says when.
+ * docs/design/0016 says when.
  *
  * It costs nothing while anything can happen, and otherwise one wake-up; where there are other OS threads, more of them,
  * each after twice the time.
