@@ -52,8 +52,6 @@ static struct {
 
 static __thread bool is_watchdog, asked; /* this OS thread is the watchdog; has asked for the GIL */
 
-
-
 static void watchdog_reset(void)
 {
     pthread_condattr_t attr;
