@@ -42,17 +42,6 @@ static struct timespec rest_of(int64_t deadline_ns)
     return (struct timespec){left / WF_NS_PER_S, left % WF_NS_PER_S};
 }
 
-/* A moment of another clock as one of ours. */
-static int64_t moment(clockid_t clock, const struct timespec *until)
-{
-    struct timespec now;
-
-    if (clock == CLOCK_MONOTONIC)
-        return wf_timespec_ns(until);
-    clock_gettime(clock, &now);
-    return wf_now_ns() + (wf_timespec_ns(until) - wf_timespec_ns(&now));
-}
-
 static int hook_clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                                 struct timespec *rest)
 {
@@ -63,7 +52,7 @@ static int hook_clock_nanosleep(clockid_t clock, int flags, const struct timespe
     if (worker == NULL || !valid(request)
         || (clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME))
         return real_clock_nanosleep(clock, flags, request, rest);
-    deadline_ns = absolute ? moment(clock, request) : wf_deadline(wf_timespec_ns(request));
+    deadline_ns = absolute ? wf_deadline_at(clock, request) : wf_deadline(wf_timespec_ns(request));
     if (sleep_until(worker, deadline_ns))
         return 0;
     if (!absolute && rest != NULL)
