@@ -12,10 +12,10 @@ import contextvars
 import functools
 import os
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from weft import _core
+from weft._region import Region
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -24,23 +24,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class os_threads:  # noqa: N801 - read as a word of the language, like contextlib's
+class os_threads(Region):  # noqa: N801 - read as a word of the language, like contextlib's
     """``with weft.os_threads():`` makes the threads started inside OS threads, installed or not.
 
     For libraries whose threads must not be green: those that wait where no hook reaches, and
     debuggers' and profilers'.  Counts for the green thread that enters it.  Nests; does not park.
     """
 
-    def __enter__(self) -> None:
-        _core._want_os_threads(1)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _core._want_os_threads(-1)
+    _add = staticmethod(_core._want_os_threads)
 
 
 def to_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

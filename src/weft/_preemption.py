@@ -9,28 +9,19 @@ program without threads of its own is not told (by CPython, since 3.12) that it 
 """
 
 import os
-from types import TracebackType
 
 from weft import _core
+from weft._region import Region
 
 
-class no_preempt:  # noqa: N801 - read as a word of the language, like contextlib's
+class no_preempt(Region):  # noqa: N801 - read as a word of the language, like contextlib's
     """``with weft.no_preempt():`` lets the others run only where this green thread waits.
 
     Nests.  It is no lock: others do run while it waits, and those of other OS threads always.
     Computing for long inside it stalls all green threads of the OS thread.
     """
 
-    def __enter__(self) -> None:
-        _core._hold_preemption(1)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _core._hold_preemption(-1)
+    _add = staticmethod(_core._hold_preemption)
 
 
 os.register_at_fork(before=_core._pause_preemption, after_in_parent=_core._resume_preemption)

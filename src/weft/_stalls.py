@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 from weft import _core
+from weft._region import Region
 
 if TYPE_CHECKING:
     import types
@@ -63,23 +64,14 @@ def warn_stalls(seconds: float | None, /, file: TextIO | None = None) -> None:
     _core._resume_preemption()
 
 
-class blocking:  # noqa: N801 - read as a word of the language, like contextlib's
+class blocking(Region):  # noqa: N801 - read as a word of the language, like contextlib's
     """``with weft.blocking():`` around code that is known to stall: it is not reported.
 
     The others still wait: the code runs on the same OS thread, because a green thread stays on the
     one on which it started.  `to_thread` is what runs a function elsewhere.  Nests; does not park.
     """
 
-    def __enter__(self) -> None:
-        _core._hold_stalls(1)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        _core._hold_stalls(-1)
+    _add = staticmethod(_core._hold_stalls)
 
 
 class Reporter:

@@ -174,14 +174,8 @@ PyDoc_STRVAR(want_os_threads_doc,
 
 static PyObject *want_os_threads(PyObject *module, PyObject *change)
 {
-    struct wf_worker *worker = wf_worker_get();
-    long value = PyLong_AsLong(change);
-
     (void)module;
-    if (worker == NULL || (value == -1 && PyErr_Occurred()))
-        return NULL;
-    worker->current->os_threads += (int)value;
-    Py_RETURN_NONE;
+    return wf_add_reason(change, offsetof(struct wf_fiber, os_threads));
 }
 
 PyDoc_STRVAR(count_threads_doc,

@@ -108,6 +108,10 @@ extern __thread struct wf_worker *wf_this_worker __attribute__((tls_model("initi
 /* The calling OS thread's worker, made if need be; attached.  NULL with a Python exception. */
 struct wf_worker *wf_worker_get(void);
 
+/* For Python: adds `change` to the int at `offset` in the running fiber, one of its counts of reasons.  None, or NULL
+ * with an exception. */
+PyObject *wf_add_reason(PyObject *change, size_t offset);
+
 /* Calls visit(worker, arg) for each worker, under the registry's lock. */
 void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *arg);
 

@@ -175,14 +175,8 @@ PyDoc_STRVAR(hold_doc,
 
 static PyObject *hold_stalls(PyObject *module, PyObject *change)
 {
-    struct wf_worker *worker = wf_worker_get();
-    long value = PyLong_AsLong(change);
-
     (void)module;
-    if (worker == NULL || (value == -1 && PyErr_Occurred()))
-        return NULL;
-    worker->current->blocking += (int)value;
-    Py_RETURN_NONE;
+    return wf_add_reason(change, offsetof(struct wf_fiber, blocking));
 }
 
 static PyMethodDef functions[] = {

@@ -170,6 +170,17 @@ struct wf_worker *wf_worker_get(void)
     return worker;
 }
 
+PyObject *wf_add_reason(PyObject *change, size_t offset)
+{
+    struct wf_worker *worker = wf_worker_get();
+    long value = PyLong_AsLong(change);
+
+    if (worker == NULL || (value == -1 && PyErr_Occurred()))
+        return NULL;
+    *(int *)((char *)worker->current + offset) += (int)value;
+    Py_RETURN_NONE;
+}
+
 void wf_worker_each(void (*visit)(struct wf_worker *worker, void *arg), void *arg)
 {
     pthread_mutex_lock(&workers_lock);
