@@ -1,11 +1,10 @@
 /* greenthread.c - spawn, join, result: green threads as Python sees them.  greenthread.h has the idea. */
 #include "greenthread.h"
 
+#include "api.h"
 #include "hook.h"
-#include "sched.h"
 #include "tstate.h"
 
-#include <math.h>
 #include <structmember.h>
 #include <unistd.h>
 
@@ -310,41 +309,6 @@ error:
 
 /* {=== Waiting ===} */
 
-static int64_t seconds_to_ns(PyObject *seconds)
-{
-    double value = PyFloat_AsDouble(seconds);
-
-    if (value == -1.0 && PyErr_Occurred())
-        return -1;
-    if (isnan(value)) {
-        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
-        return -1;
-    }
-    if (value >= (double)(WF_NEVER / WF_NS_PER_S))
-        return WF_NEVER;
-    return value <= 0 ? 0 : (int64_t)ceil(value * 1e9);
-}
-
-/* The argument `timeout` in seconds or None.  -1 with an exception, as no deadline is negative. */
-static int64_t deadline_from(PyObject *timeout)
-{
-    int64_t ns;
-
-    if (timeout == NULL || timeout == Py_None)
-        return WF_NEVER;
-    ns = seconds_to_ns(timeout);
-    return ns < 0 ? -1 : wf_deadline(ns);
-}
-
-/* After a park in the API: runs Python's signal handlers if there is something for them, and what else was left for
- * the main thread, as a lock's acquire does.  -1 with an exception. */
-static int see_to_signals(struct wf_worker *worker, enum wf_wake wake)
-{
-    if (wake == WF_INTERRUPTED || wf_take_interrupt(worker))
-        return Py_MakePendingCalls();
-    return 0;
-}
-
 /* Waits until the green thread is over: 1; 0: the deadline came first; -1 with an exception. */
 static int wait_over(struct wf_green *self, int64_t deadline_ns)
 {
@@ -370,7 +334,7 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
             return 1;
         if (wake == WF_TIMED_OUT)
             return 0;
-        if (see_to_signals(worker, wake) < 0)
+        if (wf_see_to_interrupt(worker, wake) < 0)
             return -1;
     }
 }
@@ -408,7 +372,7 @@ static PyObject *green_join(struct wf_green *self, PyObject *const *args, Py_ssi
     PyObject *timeout;
 
     if (parse_timeout("join", args, nargs, kwnames, &timeout) < 0
-        || wait_over(self, deadline_from(timeout)) < 0)
+        || wait_over(self, wf_deadline_from(timeout)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -423,7 +387,7 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
     if (parse_timeout(function, args, nargs, kwnames, &timeout) < 0)
         return -1;
     self->collectors++;
-    over = wait_over(self, deadline_from(timeout));
+    over = wait_over(self, wf_deadline_from(timeout));
     self->collectors--;
     if (over == 0)
         PyErr_SetNone(PyExc_TimeoutError);
@@ -661,7 +625,7 @@ static int sleep_until(struct wf_worker *worker, int64_t deadline_ns)
     do {
         wf_park_begin(worker);
         wake = wf_park(worker, WF_PARK_SLEEP, deadline_ns);
-        if (see_to_signals(worker, wake) < 0)
+        if (wf_see_to_interrupt(worker, wake) < 0)
             return -1;
     } while (wake != WF_TIMED_OUT);
     return 0;
@@ -677,7 +641,7 @@ static PyObject *green_sleep(PyObject *module, PyObject *seconds)
     struct wf_worker *worker;
     int64_t ns;
 
-    ns = seconds_to_ns(seconds);
+    ns = wf_seconds_to_ns(seconds);
     if (ns < 0)
         return NULL;
     if (ns == 0) {
