@@ -10,6 +10,7 @@
  * Process-shared semaphores (multiprocessing) are posted by processes that know nothing of our
  * table: their waiters try again now and then.
  */
+#include "backoff.h"
 #include "hook.h"
 #include "waitlist.h"
 
@@ -21,10 +22,6 @@ static int (*real_sem_wait)(sem_t *);
 static int (*real_sem_timedwait)(sem_t *, const struct timespec *);
 static int (*real_sem_clockwait)(sem_t *, clockid_t, const struct timespec *);
 static int (*real_sem_post)(sem_t *);
-
-/* How often the waiter for a process-shared semaphore tries: soon at first, then less often. */
-#define SHARED_FIRST_NS (WF_NS_PER_MS / 2)
-#define SHARED_LAST_NS (20 * WF_NS_PER_MS)
 
 /* {=== Waiting ===} */
 
@@ -63,20 +60,15 @@ static int wait_private(struct wf_worker *worker, sem_t *sem, int64_t deadline_n
 
 static int wait_shared(struct wf_worker *worker, sem_t *sem, int64_t deadline_ns)
 {
-    int64_t pause_ns = SHARED_FIRST_NS;
+    struct wf_backoff backoff = wf_backoff_begin(worker, WF_PARK_SEMAPHORE, deadline_ns);
     int error;
 
     while ((error = try(sem)) == EAGAIN) {
-        int64_t until_ns = wf_deadline(pause_ns);
         if (wf_now_ns() >= deadline_ns)
             return ETIMEDOUT;
-        wf_park_begin(worker);
         worker->current->awaited = (intptr_t)sem;
-        if (wf_park(worker, WF_PARK_SEMAPHORE, until_ns < deadline_ns ? until_ns : deadline_ns)
-            == WF_INTERRUPTED)
+        if (wf_backoff_wait(&backoff) == WF_INTERRUPTED)
             return EINTR;
-        if (pause_ns < SHARED_LAST_NS)
-            pause_ns *= 2;
     }
     return error;
 }
