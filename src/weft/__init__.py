@@ -19,17 +19,22 @@ written in C under ``src/core``, and the few places where it touches `threading`
 
 from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
+    Cancelled,
+    CancelScope,
     GreenThread,
     all_threads,
     current,
     get_preemption,
     install,
     installed,
+    move_on_after,
     set_policy,
     set_preemption,
     sleep,
     spawn,
     statistics,
+    timeout,
+    timeout_at,
     uninstall,
     yield_now,
 )
@@ -40,6 +45,8 @@ from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
 
 __all__ = [
+    "CancelScope",
+    "Cancelled",
     "Deadlock",
     "GreenThread",
     "all_threads",
@@ -50,6 +57,7 @@ __all__ = [
     "get_preemption",
     "install",
     "installed",
+    "move_on_after",
     "no_preempt",
     "os_threads",
     "set_policy",
@@ -57,6 +65,8 @@ __all__ = [
     "sleep",
     "spawn",
     "statistics",
+    "timeout",
+    "timeout_at",
     "to_thread",
     "uninstall",
     "warn_stalls",

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 /* Address space for four million at once; less is tried if an address-space limit refuses. */
@@ -52,6 +54,27 @@ static struct wf_fiber *fiber_take(struct wf_fiber **spare)
     return fiber;
 }
 
+static void belongings_clear(struct wf_fiber *fiber)
+{
+    struct wf_belongings *belongings = wf_fiber_has(fiber);
+
+    if (belongings != NULL)
+        memset(belongings, 0, sizeof *belongings);
+}
+
+/* Its own code and, attached, who cancels it may both be the first to ask. */
+struct wf_belongings *wf_fiber_belongings(struct wf_fiber *fiber)
+{
+    struct wf_belongings *has = wf_fiber_has(fiber), *made = NULL;
+
+    if (has != NULL || (made = calloc(1, sizeof *made)) == NULL)
+        return has;
+    if (atomic_compare_exchange_strong(&fiber->belongings, &has, made))
+        return made;
+    free(made);
+    return has;
+}
+
 struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare, enum wf_kind kind)
 {
     struct wf_fiber *fiber = fiber_take(spare);
@@ -67,7 +90,9 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->start = NULL;
     fiber->arg = NULL;
     fiber->green = NULL;
-    fiber->thread_locals = NULL;
+    belongings_clear(fiber);
+    atomic_store(&fiber->cancel_at_ns, WF_NEVER);
+    fiber->shielded = fiber->preempted = false;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;

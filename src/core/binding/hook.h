@@ -41,7 +41,7 @@ extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hook
 static inline struct wf_worker *wf_hook_worker(void)
 {
     struct wf_worker *worker = wf_this_worker;
-    return wf_likely(worker == NULL) || worker->live == 0 || worker->passing > 0 ? NULL : worker;
+    return wf_likely(worker == NULL) || worker->active == 0 || worker->passing > 0 ? NULL : worker;
 }
 
 /* What CPython's pthread_create does. */

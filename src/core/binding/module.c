@@ -9,6 +9,7 @@
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
+#include "scope.h"
 #include "stall.h"
 #include "snapshot.h"
 #include "tstate.h"
@@ -119,7 +120,8 @@ static void after_fork_child(void)
 static int exec_module(PyObject *module)
 {
     limits_type = PyStructSequence_NewType(&limits_desc);
-    if (limits_type == NULL || wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+    if (limits_type == NULL || wf_tstate_init() < 0 || wf_scope_init(module) < 0
+        || wf_green_init(module) < 0 || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
         || wf_deadlock_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)

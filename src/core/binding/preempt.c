@@ -11,6 +11,7 @@
  */
 #include "preempt.h"
 
+#include "cancel.h"
 #include "sched.h"
 #include "stall.h"
 #include "tstate.h"
@@ -91,7 +92,7 @@ static int64_t turn_ns(void)
 
 static bool is_idle(const struct wf_worker *worker)
 {
-    return worker->live == 0 || atomic_load(&worker->inbox.polling);
+    return worker->active == 0 || atomic_load(&worker->inbox.polling);
 }
 
 /* Could anybody else run there? */
@@ -108,6 +109,12 @@ static bool somebody_waits(const struct wf_worker *worker, int64_t now_ns)
 static bool somebody_doubts(const struct wf_worker *worker)
 {
     return !wf_list_empty(&worker->reactor.doubted);
+}
+
+/* Its time is over, whether another could run or not. */
+static bool is_cancelled(struct wf_fiber *running, int64_t now_ns)
+{
+    return atomic_load_explicit(&running->cancel_at_ns, memory_order_relaxed) <= now_ns;
 }
 
 struct look {
@@ -140,7 +147,7 @@ static void look_at(struct wf_worker *worker, void *arg)
         look->next_ns = over_ns < look->next_ns ? over_ns : look->next_ns;
         return;
     }
-    waits = somebody_waits(worker, look->now_ns);
+    waits = somebody_waits(worker, look->now_ns) || is_cancelled(worker->current, look->now_ns);
     if (!waits)
         wf_stall_none(worker, look->now_ns);
     if ((waits || somebody_doubts(worker)) && look->hog_count < MOST_HOGS)
@@ -183,6 +190,9 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
     came = !atomic_exchange(&worker->preempt, false);
+    /* It gave way on its way to the GIL, which we hold: it is between two bytecodes. */
+    if (came && worker->refused == NULL && is_cancelled(worker->gave_way, wf_now_ns()))
+        wf_cancel_tell(worker->gave_way, worker->gave_way->tstate);
     wf_stall_judge(came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
@@ -386,10 +396,12 @@ static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mu
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);
     worker->refused = refusal(worker);
+    if (worker->refused == NULL)
+        wf_giving_way(worker);
     atomic_store(&worker->preempt, false);
     tell_watchdog();
     if (worker->refused == NULL)
-        wf_yield_after_look(worker);
+        wf_give_way(worker);
     pthread_mutex_lock(mutex);
     return 0;
 }

@@ -63,9 +63,18 @@ struct wf_quiet {
     int64_t look_ns, pause_ns;
 };
 
+/* interrupt.c: who was told last of a cancellation, where its Python code stood then, and what had happened so far. */
+struct wf_told {
+    struct wf_fiber *fiber; /* NULL: nobody, or it does not matter any more */
+    const void *frame;
+    intptr_t instruction;
+    unsigned signals, trips;
+};
+
 struct wf_worker {
     struct wf_fiber *current;
-    size_t live;              /* fibers besides the root; 0: hooks pass straight through */
+    size_t live;              /* fibers besides the root */
+    size_t active;            /* live, and the root if it is in a scope; 0: hooks pass straight through */
     unsigned passing;         /* > 0: in a signal handler or finalizing: hooks pass straight through */
     unsigned since_poll;      /* switches since the last look (I3) */
     unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
@@ -88,6 +97,8 @@ struct wf_worker {
         bool stall_told;
     } watched;                /* the watchdog's */
     struct wf_quiet quiet;
+    struct wf_told told;      /* interrupt.c's */
+    struct wf_fiber *gave_way; /* who did when it was last asked to */
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
@@ -168,8 +179,11 @@ static inline uint64_t wf_park_begin(struct wf_worker *worker)
     return worker->current->park_id = ++worker->last_park_id;
 }
 
-/* Suspends the running fiber until its park is ended or the deadline has come.  Keeps errno. */
+/* Suspends the running fiber until its park is ended, it is cancelled or the deadline has come.  Keeps errno. */
 enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns);
+
+/* The same for who has no way to fail: no cancellation ends it. */
+enum wf_wake wf_park_shielded(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns);
 
 /* Ends the park `park_id` of `fiber`, if it is still in it.  From any OS thread. */
 void wf_unpark(struct wf_fiber *fiber, uint64_t park_id);
@@ -179,6 +193,17 @@ void wf_yield(struct wf_worker *worker);
 
 /* The same, and looks first at what has happened meanwhile.  For who has not looked for long. */
 void wf_yield_after_look(struct wf_worker *worker);
+
+/* The same for one that is made to give way, which wf_giving_way says before anybody is told. */
+void wf_giving_way(struct wf_worker *worker);
+void wf_give_way(struct wf_worker *worker);
+
+/* What is due in `fiber` may have changed: computes it, and ends its park if that matters to it.  From any OS thread, with
+ * the GIL. */
+void wf_sched_update_cancel(struct wf_fiber *fiber);
+
+/* The root has entered its first scope, or left its last. */
+void wf_sched_note_scopes(struct wf_worker *worker);
 
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);
