@@ -40,6 +40,7 @@ from weft._core import (
 )
 from weft._deadlock import Deadlock, detect_deadlocks
 from weft._dump import dump
+from weft._groups import TaskGroup
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
@@ -49,6 +50,7 @@ __all__ = [
     "Cancelled",
     "Deadlock",
     "GreenThread",
+    "TaskGroup",
     "all_threads",
     "blocking",
     "current",

@@ -333,19 +333,22 @@ static PyObject *guarded_enter(PyObject *self, PyObject *ignored)
 
 static PyObject *guarded_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    return call_guarded(self, "_exit", args, nargs);
+    if (nargs == 3)
+        return call_guarded(self, "_exit", &args[1], 1);
+    PyErr_Format(PyExc_TypeError, "__exit__() takes 3 arguments (%zd given)", nargs);
+    return NULL;
 }
 
 static PyMethodDef guarded_methods[] = {
     {"__enter__", (PyCFunction)guarded_enter, METH_NOARGS, "Calls self._enter()."},
     {"__exit__", (PyCFunction)(void (*)(void))guarded_exit, METH_FASTCALL,
-     "Calls self._exit(type, exception, traceback)."},
+     "Calls self._exit(exception)."},
     {NULL, NULL, 0, NULL},
 };
 
 PyDoc_STRVAR(guarded_doc,
-"A context manager whose subclass has _enter() and _exit(type, exception, traceback), during which the running\n"
-"green thread is not preempted; so weft.Cancelled is raised there in waits only.");
+"A context manager whose subclass has _enter() and _exit(exception), during which the running green thread is\n"
+"not preempted; so weft.Cancelled is raised there in waits only.");
 
 static PyType_Slot guarded_slots[] = {
     {Py_tp_doc, (void *)guarded_doc},
