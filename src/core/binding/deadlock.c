@@ -91,7 +91,7 @@ static void suspect(struct wf_worker *worker)
 static int64_t patience(struct wf_worker *worker)
 {
     struct wf_quiet *quiet = &worker->quiet;
-    int64_t now_ns = wf_now_ns();
+    int64_t now_ns = wf_real_now_ns();
 
     if (judge == NULL || quiet->judged == worker->parks)
         return -1;

@@ -196,6 +196,7 @@ static const struct {
     [WF_PARK_CHILD] = {"child", "waiting for a child process"},
     [WF_PARK_SIGNAL] = {"signal", "waiting for a signal"},
     [WF_PARK_BACKOFF] = {"backoff", "waiting to try again"},
+    [WF_PARK_QUIET] = {"quiet", "waiting for all others to be parked"},
 };
 
 const char *wf_reason_name(enum wf_reason reason)

@@ -65,6 +65,7 @@ enum wf_reason {
     WF_PARK_CHILD,
     WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,   /* a descriptor */
+    WF_PARK_QUIET,
 };
 
 /* What ended a park. */

@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "clock.h"
 #include "deadlock.h"
 #include "errqueue.h"
 #include "greenthread.h"
@@ -9,6 +10,7 @@
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
+#include "seed.h"
 #include "stall.h"
 #include "snapshot.h"
 #include "tstate.h"
@@ -25,6 +27,7 @@ static PyObject *finalize(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     wf_preempt_stop();
+    wf_clock_end();
     if (worker != NULL)
         wf_worker_close(worker);
     Py_RETURN_NONE;
@@ -121,7 +124,7 @@ static int exec_module(PyObject *module)
     limits_type = PyStructSequence_NewType(&limits_desc);
     if (limits_type == NULL || wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
-        || wf_deadlock_init(module) < 0
+        || wf_deadlock_init(module) < 0 || wf_clock_init(module) < 0 || wf_seed_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

@@ -263,7 +263,9 @@ static void job_await(struct wf_worker *worker, struct job *job)
         enum wf_wake wake;
         job->park_id = wf_park_begin(worker);
         pthread_mutex_unlock(&pool.lock);
+        worker->outside++;
         wake = wf_park(worker, WF_PARK_OFFLOAD, deadline_ns);
+        worker->outside--;
         pthread_mutex_lock(&pool.lock);
         if (wake == WF_INTERRUPTED)
             job_interrupt(job);

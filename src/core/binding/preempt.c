@@ -99,7 +99,8 @@ static bool somebody_waits(const struct wf_worker *worker, int64_t now_ns)
 {
     struct pollfd reactor = {.fd = worker->reactor.epoll_fd, .events = POLLIN};
 
-    return worker->runq.len > 0 || wf_timer_next(&worker->timers) <= now_ns
+    return worker->runq.len > 0
+           || (!worker->clock.stands && wf_timer_next(&worker->timers) <= now_ns + worker->clock.now_ns)
            || atomic_load(&worker->inbox.head) != NULL || atomic_load(&worker->interrupted)
            || poll(&reactor, 1, 0) > 0;
 }
@@ -124,7 +125,8 @@ static void look_at(struct wf_worker *worker, void *arg)
     int64_t over_ns;
     bool waits;
 
-    atomic_store_explicit(&worker->clock_ns, look->now_ns, memory_order_relaxed);
+    if (!worker->clock.stands)
+        atomic_store_explicit(&worker->clock_ns, look->now_ns + worker->clock.now_ns, memory_order_relaxed);
     if (look->late)
         worker->watched.stalled_since_ns = look->now_ns;
     if (is_idle(worker) || worker->switches != worker->watched.switches || worker->watched.since_ns == 0) {
@@ -376,12 +378,25 @@ static int watchdog_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const str
     return 0;
 }
 
+/* CPython has asked the virtual clock, and the kernel waits by the real one. */
+static struct timespec really(const struct timespec *until)
+{
+    int64_t real_ns = wf_timespec_ns(until) - wf_now_ns() + wf_real_now_ns();
+
+    return (struct timespec){real_ns / WF_NS_PER_S, real_ns % WF_NS_PER_S};
+}
+
 static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
     struct wf_worker *worker = wf_this_worker;
+    struct timespec converted;
 
     if (wf_unlikely(is_watchdog))
         return watchdog_wait(cond, mutex, until);
+    if (wf_unlikely(wf_clock != NULL)) {
+        converted = really(until);
+        until = &converted;
+    }
     if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);

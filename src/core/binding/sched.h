@@ -43,6 +43,7 @@
 #define WF_SCHED_H
 
 #include "fiber.h"
+#include "seed.h"
 #include "vessel.h"
 
 #include "../engine/inbox.h"
@@ -61,6 +62,13 @@ struct wf_run_queue {
 struct wf_quiet {
     uint64_t parks, judged;
     int64_t look_ns, pause_ns;
+};
+
+/* Who waits for all others to be parked; lives on the waiter's stack. */
+struct wf_quiet_waiter {
+    struct wf_list link;
+    struct wf_fiber *fiber;
+    uint64_t park_id;
 };
 
 struct wf_worker {
@@ -88,6 +96,12 @@ struct wf_worker {
         bool stall_told;
     } watched;                /* the watchdog's */
     struct wf_quiet quiet;
+    struct wf_seed seed;
+    struct wf_clock clock;    /* virtual; wf_clock leads to it, or nobody looks at it */
+    int64_t grace_ns;         /* really waited before it jumps */
+    unsigned outside;         /* parks that end in real time, whatever the clock says: clock.h */
+    bool doubted;             /* since it last moved, all who may have been forgotten were woken */
+    struct wf_list quiet_waiters; /* struct wf_quiet_waiter */
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
@@ -179,6 +193,9 @@ void wf_yield(struct wf_worker *worker);
 
 /* The same, and looks first at what has happened meanwhile.  For who has not looked for long. */
 void wf_yield_after_look(struct wf_worker *worker);
+
+/* Somebody has done much without parking: with a virtual clock, time may have to pass for that. */
+void wf_sched_pass_time(void);
 
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);

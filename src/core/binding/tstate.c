@@ -317,8 +317,30 @@ void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_si
     reset_budgets(tstate, stack_size);
 }
 
+void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    /* The one of _seed_enter is Python's own call of it, so it gives way to ours. */
+    if (tstate->c_profilefunc != profile)
+        PyEval_SetProfile(profile, NULL);
+    if (tstate->c_tracefunc == NULL)
+        PyEval_SetTrace(trace, NULL);
+}
+
+void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    if (tstate->c_profilefunc == profile)
+        PyEval_SetProfile(NULL, NULL);
+    if (tstate->c_tracefunc == trace)
+        PyEval_SetTrace(NULL, NULL);
+}
+
 void wf_tstate_end(PyThreadState *tstate)
 {
+    wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
     PyThreadState_Clear(tstate);
     tstate->context_ver++;
     tstate->coroutine_origin_tracking_depth = 0;

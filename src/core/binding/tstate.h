@@ -105,6 +105,12 @@ bool wf_tstate_call_soon(int (*call)(void *));
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
 PyObject *wf_take_exception(void);
 
+/* The calling thread's calls and returns go to `profile`, its lines to `trace`; but a program's own functions stay. */
+void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace);
+
+/* Not any more, as far as they still do. */
+void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace);
+
 /* Tells CPython >= 3.14 on which C stack `tstate` runs, before it is first attached. */
 void wf_tstate_protect(PyThreadState *tstate, const struct wf_tstate_memory *memory);
 
