@@ -17,14 +17,27 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
+from weft import _greenlet, _select, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
+    BoundedSemaphore,
+    Channel,
+    Condition,
+    Event,
     GreenThread,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    RLock,
+    Semaphore,
+    ShutDown,
+    SimpleQueue,
     all_threads,
     current,
     get_preemption,
     install,
     installed,
+    select,
     set_policy,
     set_preemption,
     sleep,
@@ -38,10 +51,24 @@ from weft._dump import dump
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
+from weft._sync import Barrier, local
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Channel",
+    "Condition",
     "Deadlock",
+    "Event",
     "GreenThread",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "SimpleQueue",
     "all_threads",
     "blocking",
     "current",
@@ -50,8 +77,10 @@ __all__ = [
     "get_preemption",
     "install",
     "installed",
+    "local",
     "no_preempt",
     "os_threads",
+    "select",
     "set_policy",
     "set_preemption",
     "sleep",

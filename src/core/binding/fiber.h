@@ -66,6 +66,17 @@ enum wf_reason {
     WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,   /* a descriptor */
     WF_PARK_QUIET,
+    WF_PARK_LOCK,      /* a struct wf_mutex; the others below: an object's address */
+    WF_PARK_COUNT,
+    WF_PARK_NOTIFY,
+    WF_PARK_EVENT,
+    WF_PARK_GET,
+    WF_PARK_PUT,
+    WF_PARK_TASKS,
+    WF_PARK_ORDER,
+    WF_PARK_RECEIVE,
+    WF_PARK_SEND,
+    WF_PARK_SELECT,    /* how many cases there are */
 };
 
 /* What ended a park. */
