@@ -6,6 +6,7 @@
 #include "greenthread.h"
 #include "hook.h"
 #include "io.h"
+#include "carry.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
@@ -92,6 +93,7 @@ static void before_fork(void)
     hold_hooks(+1);
     wf_got_before_fork();
     wf_offload_before_fork();
+    wf_carry_before_fork();
     wf_sched_before_fork();
 }
 
@@ -99,6 +101,7 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
     hold_hooks(-1);
@@ -109,6 +112,7 @@ static void after_fork_child(void)
     wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
+    wf_carry_after_fork_child();
     wf_waitlist_after_fork();
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
