@@ -17,12 +17,14 @@
  *   RUNNABLE  on the run queue; its context is saved on its own stack.
  *   RUNNING   the worker's current fiber; the registers are in the processor.
  *   PARKED    on no queue; its context is saved; whoever knows (fiber, park_id) may unpark it.
+ *   AWAY      parked, but another OS thread runs on its stack: nobody may unpark it before that has
+ *             left, and then it is PARKED.
  *   DONE      over.  No vessel.  Kept only until a joinable RAW fiber has been joined.
  *
  * Invariants
  *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
- *   F2  Only sched.c writes `state`.
+ *   F2  Only sched.c writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
  *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
  *       it to the next, and its inbox node can only be in that worker's inbox.
@@ -42,7 +44,7 @@ struct wf_vessel;
 struct wf_errqueues;
 struct wf_thread_locals;
 
-enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
+enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_AWAY, WF_DONE };
 
 enum wf_kind { WF_ROOT, WF_GREEN, WF_RAW };
 

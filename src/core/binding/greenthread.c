@@ -97,13 +97,28 @@ static bool green_alive(struct wf_green *self)
     return !self->ended && !wf_fiber_over(self->fiber, self->serial);
 }
 
+/* The name that a function written in Python has, or NULL.  Borrowed. */
+static PyObject *function_name(PyObject *fn)
+{
+    if (PyMethod_Check(fn))
+        fn = PyMethod_GET_FUNCTION(fn);
+    return PyFunction_Check(fn) ? ((PyFunctionObject *)fn)->func_name : NULL;
+}
+
 static PyObject *label_of(PyObject *fn)
 {
-    if (PyFunction_Check(fn))
-        return Py_NewRef(((PyFunctionObject *)fn)->func_name);
-    if (PyMethod_Check(fn))
-        return label_of(PyMethod_GET_FUNCTION(fn));
-    return Py_NewRef(PyUnicode_InternFromString(Py_TYPE(fn)->tp_name));
+    PyObject *name = function_name(fn);
+
+    return name != NULL ? Py_NewRef(name) : PyUnicode_InternFromString(Py_TYPE(fn)->tp_name);
+}
+
+struct wf_green_known wf_green_known(const struct wf_green *green)
+{
+    struct wf_green_known known = {.name = green->name, .number = green->number};
+
+    if (green->spawned && !green->ended)
+        known.function = function_name(green->fn);
+    return known;
 }
 
 /* The handle of a fiber we did not spawn, made when first asked for. */

@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "carry.h"
 #include "channel.h"
 #include "clock.h"
 #include "condition.h"
@@ -102,6 +103,7 @@ static void before_fork(void)
     hold_hooks(+1);
     wf_got_before_fork();
     wf_offload_before_fork();
+    wf_carry_before_fork();
     wf_sched_before_fork();
 }
 
@@ -109,6 +111,7 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
     hold_hooks(-1);
@@ -119,6 +122,7 @@ static void after_fork_child(void)
     wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
+    wf_carry_after_fork_child();
     wf_waitlist_after_fork();
     wf_wait_after_fork_child();
     wf_errqueue_after_fork();

@@ -107,6 +107,11 @@ struct wf_worker {
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
     struct wf_vessel root_vessel;
+    struct wf_vessel *anteroom; /* where it looks for the next fiber while nobody's stack is to be stood on; or NULL */
+    struct wf_departure {
+        void (*send)(struct wf_fiber *fiber, void *arg);
+        void *arg;
+    } departure;              /* of the current fiber, to be done in the anteroom */
     struct wf_vessels vessels;
     pthread_t os_thread;
     pid_t tid;
@@ -199,6 +204,21 @@ void wf_sched_pass_time(void);
 
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);
+
+/* {=== Away: a fiber whose stack another OS thread runs on (carry.h) ===} */
+
+/* Makes the anteroom unless there is one; false when memory is short. */
+bool wf_sched_has_anteroom(struct wf_worker *worker);
+
+/* The running fiber, detached, leaves its OS thread.  In the anteroom send(fiber, arg) is called, which has another OS
+ * thread switch to the fiber: there this returns. */
+void wf_go_away(struct wf_worker *worker, void (*send)(struct wf_fiber *fiber, void *arg), void *arg);
+
+/* The calling fiber, which is away, leaves the other OS thread for what that was doing before (`other`).  Returns on its own. */
+void wf_go_home(struct wf_fiber *self, const struct wf_context *other);
+
+/* From that other OS thread, once it does not stand on the fiber's stack any more: the fiber is as one unparked. */
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id);
 
 /* {=== Signals, fork and the end ===} */
 
