@@ -135,7 +135,7 @@ class Coroutine(Awaitable[T]):
             return result
         return PENDING
 
-    def _poll_awaited(self, wake: Wake) -> Any:
+    def _poll_awaited(self, wake: Wake) -> object:
         """The value of what is awaited, if need be after a failure that the coroutine handled."""
         while True:
             try:
