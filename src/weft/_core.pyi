@@ -78,6 +78,18 @@ class GreenThread(Generic[_T_co]):
         green thread waits for itself.
         """
 
+    def add_done_callback(self, fn: Callable[[GreenThread[_T_co]], object], /) -> None:
+        """Call ``fn(self)`` when it is done; at once, in the caller, if it is already.
+
+        Callbacks are called in the green thread that ends, in the order they were added, before
+        those who wait for its end run, and may park.  In them `done` is true and `result` and
+        `exception` do not park; one that calls either has collected the exception (see `spawn`).
+        What a callback raises goes to `sys.unraisablehook`, and the others are called all the same.
+        If it never began, for lack of memory, the main green thread calls them.
+
+        Raises RuntimeError if it is alive and was not made by `spawn`.  Does not park.
+        """
+
     @classmethod
     def __class_getitem__(cls, item: Any, /) -> Any: ...
 

@@ -8,7 +8,7 @@
 #include <structmember.h>
 #include <unistd.h>
 
-/* There may be a million: 112 bytes with the collector's header, and nothing else for a call without arguments. */
+/* There may be a million: 120 bytes with the collector's header, and nothing else for a call without arguments. */
 struct wf_green {
     PyObject_HEAD
     struct wf_fiber *fiber; /* means this green thread only while fiber->serial == serial */
@@ -19,11 +19,13 @@ struct wf_green {
     PyObject *context;      /* NULL if the spawner had none */
     PyObject *name;         /* NULL until somebody sets or reads it */
     PyObject *outcome;      /* once it has ended: the result, or, if `failed`, the exception */
+    PyObject *callbacks;    /* a list of whom to call when it has ended; NULL if none, and once they are called */
     PyObject *weakrefs;
     uint32_t number;        /* for the default name */
     uint16_t collectors;    /* how many wait in result() or exception() */
     bool ended : 1;
     bool failed : 1;
+    bool collected : 1;     /* somebody has asked for the outcome since it ended */
     bool spawned : 1;       /* by weft.spawn */
     bool daemon : 1;
 };
@@ -46,10 +48,10 @@ static struct wf_green *green_new(struct wf_fiber *fiber, bool spawned)
     green->fiber = fiber;
     green->serial = fiber->serial;
     green->fn = green->args = green->kwnames = green->context = NULL;
-    green->name = green->outcome = green->weakrefs = NULL;
+    green->name = green->outcome = green->callbacks = green->weakrefs = NULL;
     green->number = 0;
     green->collectors = 0;
-    green->ended = green->failed = false;
+    green->ended = green->failed = green->collected = false;
     green->spawned = spawned;
     green->daemon = fiber->daemon;
     return green;
@@ -62,6 +64,7 @@ static int green_traverse(struct wf_green *self, visitproc visit, void *arg)
     Py_VISIT(self->args);
     Py_VISIT(self->context);
     Py_VISIT(self->outcome);
+    Py_VISIT(self->callbacks);
     return 0;
 }
 
@@ -73,6 +76,7 @@ static int green_clear(struct wf_green *self)
     Py_CLEAR(self->context);
     Py_CLEAR(self->name);
     Py_CLEAR(self->outcome);
+    Py_CLEAR(self->callbacks);
     return 0;
 }
 
@@ -175,7 +179,7 @@ static void report(struct wf_green *self)
 {
     PyObject *result;
 
-    if (self->collectors > 0 || report_exception == NULL
+    if (!self->failed || self->collectors > 0 || self->collected || report_exception == NULL
         || PyErr_GivenExceptionMatches(self->outcome, PyExc_SystemExit))
         return;
     result = PyObject_CallFunctionObjArgs(report_exception, self, self->outcome, NULL);
@@ -195,6 +199,39 @@ static void green_end(struct wf_green *self)
     PyObject_GC_Track(self);
 }
 
+static void call_back(struct wf_green *self, PyObject *fn)
+{
+    PyObject *result = PyObject_CallOneArg(fn, (PyObject *)self);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(fn);
+    Py_XDECREF(result);
+}
+
+/* It has ended, so nobody adds to the list any more. */
+static void call_all_back(struct wf_green *self)
+{
+    PyObject *callbacks = self->callbacks;
+
+    self->callbacks = NULL;
+    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++)
+        call_back(self, PyList_GET_ITEM(callbacks, i));
+    Py_XDECREF(callbacks);
+}
+
+/* threading reports while the thread is alive; but a callback may be the one who collects. */
+static void report_and_end(struct wf_green *self)
+{
+    bool last_chance = self->callbacks != NULL;
+
+    if (!last_chance)
+        report(self);
+    green_end(self);
+    call_all_back(self);
+    if (last_chance)
+        report(self);
+}
+
 static void run_green(struct wf_fiber *fiber)
 {
     struct wf_green *self = fiber->green;
@@ -203,9 +240,8 @@ static void run_green(struct wf_fiber *fiber)
     if (self->outcome == NULL) {
         self->outcome = wf_take_exception();
         self->failed = true;
-        report(self);
     }
-    green_end(self);
+    report_and_end(self);
     forget_dummy_thread(fiber);
     fiber->green = NULL;
     Py_DECREF(self);
@@ -222,6 +258,27 @@ static void say_once(void)
         said = true;
 }
 
+static int call_all_back_later(void *self)
+{
+    call_all_back(self);
+    Py_DECREF(self);
+    return 0;
+}
+
+/* Callbacks may park, and whoever is here is parking already: the main green thread shall call them. */
+static void leave_callbacks(struct wf_green *self)
+{
+    if (self->callbacks == NULL)
+        return;
+    if (Py_AddPendingCall(call_all_back_later, Py_NewRef((PyObject *)self)) == 0) {
+        wf_sched_interrupt();
+        return;
+    }
+    Py_DECREF(self);
+    PyErr_SetString(PyExc_RuntimeError, "no room to call a green thread's callbacks");
+    PyErr_WriteUnraisable((PyObject *)self);
+}
+
 /* No stack could be had for it. */
 static void stillborn_green(struct wf_fiber *fiber)
 {
@@ -231,6 +288,7 @@ static void stillborn_green(struct wf_fiber *fiber)
     self->failed = true;
     say_once();
     green_end(self);
+    leave_callbacks(self);
     fiber->green = NULL;
     Py_DECREF(self);
 }
@@ -318,6 +376,8 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
 
     if (worker == NULL || deadline_ns < 0)
         return -1;
+    if (self->ended)
+        return 1; /* so callbacks, which run in the green thread itself, can ask for its outcome */
     if (self->fiber == worker->current && self->serial == worker->current->serial) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
         return -1;
@@ -389,6 +449,7 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
     self->collectors++;
     over = wait_over(self, wf_deadline_from(timeout));
     self->collectors--;
+    self->collected = self->collected || self->ended;
     if (over == 0)
         PyErr_SetNone(PyExc_TimeoutError);
     if (over <= 0)
@@ -445,6 +506,31 @@ static PyObject *green_is_alive(struct wf_green *self, PyObject *ignored)
 {
     (void)ignored;
     return PyBool_FromLong(green_alive(self));
+}
+
+/* {=== Callbacks ===} */
+
+PyDoc_STRVAR(add_done_callback_doc,
+"add_done_callback($self, fn, /)\n--\n\n"
+"Call fn(self) when the green thread has ended, in it; at once, and here, if it has already.\n\n"
+"Like concurrent.futures.Future.add_done_callback: in the order added, before those who join it run;\n"
+"what fn raises goes to sys.unraisablehook.  RuntimeError if it is alive and weft.spawn did not make it.");
+
+static PyObject *green_add_done_callback(struct wf_green *self, PyObject *fn)
+{
+    if (!green_alive(self)) {
+        call_back(self, fn);
+        Py_RETURN_NONE;
+    }
+    if (!self->spawned) {
+        PyErr_SetString(PyExc_RuntimeError, "callbacks can be added to a green thread made by weft.spawn only");
+        return NULL;
+    }
+    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL)
+        return NULL;
+    if (PyList_Append(self->callbacks, fn) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 /* {=== Attributes ===} */
@@ -550,6 +636,7 @@ static PyMethodDef green_methods[] = {
      exception_doc},
     {"done", (PyCFunction)green_done, METH_NOARGS, done_doc},
     {"is_alive", (PyCFunction)green_is_alive, METH_NOARGS, is_alive_doc},
+    {"add_done_callback", (PyCFunction)green_add_done_callback, METH_O, add_done_callback_doc},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "GreenThread[T], for annotations."},
     {NULL, NULL, 0, NULL},
 };
