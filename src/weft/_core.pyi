@@ -9,10 +9,10 @@ runs Python; times are relative and in seconds, fractions allowed.
 """
 
 from _thread import LockType, RLock
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import Thread
 from types import CodeType, FrameType
-from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final, overload
 
 from _typeshed import structseq
 
@@ -180,6 +180,15 @@ class _Limits(structseq[Any], tuple[int, int, int, bool]):
     def cheap_guards(self) -> bool:
         """Are guards made without splitting mappings?"""
 
+@overload
+def spawn(
+    fn: Callable[_P, Coroutine[Any, Any, _T]], /, *args: _P.args, **kwargs: _P.kwargs
+) -> GreenThread[_T]:
+    """The same for an ``async def``: the green thread sees its coroutine through, as
+    `weft.aio.await_` does, and its result is the coroutine's.
+    """
+
+@overload
 def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
     """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
 
@@ -368,9 +377,14 @@ def _lock_address(lock: LockType | RLock, /) -> int:
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
-def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Thread], /) -> None:
-    """What `_threads` lends: whom to call with an exception that nobody collects, and
-    `threading`'s table of threads.
+def _set_callbacks(
+    report_exception: _ExceptionReporter,
+    active: dict[int, Thread],
+    run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any],
+    /,
+) -> None:
+    """What `_threads` lends: whom to call with an exception that nobody collects, `threading`'s
+    table of threads, and whom to call with what an ``async def`` returned.
     """
 
 def _want_os_threads(change: int, /) -> None:

@@ -33,6 +33,7 @@ struct wf_green {
 static PyTypeObject *green_type;
 static PyObject *report_exception;  /* callable(green thread, exception) */
 static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *run_coroutine;     /* callable(coroutine), returns its result */
 static PyObject *no_stack_error;    /* made early: when it is needed, there is no memory */
 static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
 static uint32_t spawned_count;
@@ -173,15 +174,25 @@ static PyObject *call(struct wf_green *self)
     return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
 }
 
+/* An async function has only begun to be called: its green thread is to see it through. */
+static PyObject *call_through(struct wf_green *self)
+{
+    PyObject *result = call(self);
+
+    if (result != NULL && PyCoro_CheckExact(result) && run_coroutine != NULL)
+        Py_SETREF(result, PyObject_CallOneArg(run_coroutine, result));
+    return result;
+}
+
 static PyObject *call_in_context(struct wf_green *self)
 {
     PyObject *result;
 
     if (self->context == NULL)
-        return call(self);
+        return call_through(self);
     if (PyContext_Enter(self->context) < 0)
         return NULL;
-    result = call(self);
+    result = call_through(self);
     if (PyContext_Exit(self->context) < 0) {
         /* The function left a context of its own entered; that ends with the thread. */
         PyErr_WriteUnraisable(self->fn);
@@ -822,18 +833,20 @@ static PyObject *spawned(PyObject *module, PyObject *ignored)
 }
 
 PyDoc_STRVAR(set_callbacks_doc,
-"_set_callbacks(report_exception, active, /)\n--\n\n"
-"What weft._threads lends: the reporter of uncollected exceptions, and threading's table of threads.");
+"_set_callbacks(report_exception, active, run_coroutine, /)\n--\n\n"
+"What weft._threads lends: the reporter of uncollected exceptions, threading's table of threads, and who\n"
+"sees coroutines through.");
 
 static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)module;
-    if (nargs != 2 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable and a dict");
+    if (nargs != 3 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1]) || !PyCallable_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable, a dict and a callable");
         return NULL;
     }
     Py_XSETREF(report_exception, Py_NewRef(args[0]));
     Py_XSETREF(threading_active, Py_NewRef(args[1]));
+    Py_XSETREF(run_coroutine, Py_NewRef(args[2]));
     Py_RETURN_NONE;
 }
 
