@@ -484,7 +484,7 @@ static bool is_code(const PyObject *code)
     return wf_peek(&head, code, sizeof head) && head.ob_type == &PyCode_Type;
 }
 
-bool wf_tstate_read_frame(const void **frame, struct wf_place *place)
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
 {
     struct _PyInterpreterFrame copy;
 
@@ -506,7 +506,7 @@ const void *wf_tstate_innermost(PyThreadState *tstate)
     return NULL;
 }
 
-bool wf_tstate_read_frame(const void **frame, struct wf_place *place)
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
 {
     (void)frame;
     (void)place;

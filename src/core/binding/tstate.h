@@ -104,12 +104,12 @@ PyThreadState *wf_tstate_holder(void);
 /* A Python stack, read from outside and without the GIL, in a signal handler or while C code goes on: what is no longer
  * there is not read.  Begin with the innermost frame; false after the outermost, or where it cannot be read.
  * The code is borrowed, and alive if the thread stands still.  Nothing is to be seen on CPython >= 3.14. */
-struct wf_place {
+struct wf_code_place {
     PyCodeObject *code;
     int offset; /* of the instruction */
 };
 const void *wf_tstate_innermost(PyThreadState *tstate);
-bool wf_tstate_read_frame(const void **frame, struct wf_place *place);
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place);
 
 /* Runs call(NULL) between two bytecodes of whichever thread next gets there: not before the C function that is
  * running now has returned.  False: CPython 3.11 lets only the main thread run such calls, or there are too many. */
