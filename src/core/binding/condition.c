@@ -333,6 +333,14 @@ static PyObject *condition_exit(struct condition *self, PyObject *const *args, P
     return result;
 }
 
+static PyObject *condition_is_owned(struct condition *self, PyObject *ignored)
+{
+    int owned = is_owned(self);
+
+    (void)ignored;
+    return owned < 0 ? NULL : PyBool_FromLong(owned);
+}
+
 static PyObject *condition_repr(struct condition *self)
 {
     Py_ssize_t count = 0;
@@ -407,6 +415,8 @@ static PyMethodDef condition_methods[] = {
      "release($self, /)\n--\n\nRelease the lock, as its own method says."},
     {"__enter__", (PyCFunction)condition_enter, METH_NOARGS, "Acquire the lock.  Parks."},
     {"__exit__", (PyCFunction)(void (*)(void))condition_exit, METH_FASTCALL, "Release the lock."},
+    {"_is_owned", (PyCFunction)condition_is_owned, METH_NOARGS,
+     "_is_owned($self, /)\n--\n\nDoes the caller hold the lock?  Of some locks: does anybody?"},
     {"wait", (PyCFunction)(void (*)(void))condition_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"wait_for", (PyCFunction)(void (*)(void))condition_wait_for, METH_FASTCALL | METH_KEYWORDS, wait_for_doc},
     {"notify", (PyCFunction)(void (*)(void))condition_notify, METH_FASTCALL | METH_KEYWORDS, notify_doc},

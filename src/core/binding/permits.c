@@ -16,15 +16,26 @@ bool wf_permits_pass(struct wf_permits *permits)
     return false;
 }
 
-void wf_permits_settle(struct wf_permits *permits, const struct wf_place *place)
+/* Those who wait get what is free. */
+static void pass_all(struct wf_permits *permits)
 {
-    if (wf_likely(!place->called))
-        return;
     while (permits->free > 0 && wf_wait_queue_first(&permits->waits) != NULL) {
         permits->free--;
         if (!wf_permits_pass(permits))
-            return; /* the next one will look */
+            return; /* he will look */
     }
+}
+
+void wf_permits_settle(struct wf_permits *permits, const struct wf_place *place)
+{
+    if (wf_unlikely(place->called))
+        pass_all(permits);
+}
+
+void wf_permits_change(struct wf_permits *permits, Py_ssize_t change)
+{
+    permits->free += change;
+    pass_all(permits);
 }
 
 int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns)

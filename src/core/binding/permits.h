@@ -19,7 +19,7 @@
 #include "wait_queue.h"
 
 struct wf_permits {
-    Py_ssize_t free;
+    Py_ssize_t free; /* negative: so many more are out than there should be (a queue was made smaller) */
     struct wf_wait_queue waits;
 };
 
@@ -44,11 +44,14 @@ bool wf_permits_pass(struct wf_permits *permits);
 /* Gives one back. */
 static inline void wf_permits_give(struct wf_permits *permits)
 {
-    if (wf_unlikely(wf_wait_queue_first(&permits->waits) != NULL))
+    if (wf_unlikely(wf_wait_queue_first(&permits->waits) != NULL) && permits->free >= 0)
         wf_permits_pass(permits);
     else
         permits->free++;
 }
+
+/* There are so many more of them, or fewer. */
+void wf_permits_change(struct wf_permits *permits, Py_ssize_t change);
 
 /* Waits for one that could not be had at once: 1; 0: the deadline came first; -1 with an exception; 2: refused. */
 #define WF_PERMIT_REFUSED 2

@@ -9,8 +9,7 @@
  * which he uses or gives back: no value can be lost with him.  qsize(), empty() and full() count what nobody has been
  * promised: empty() is true exactly when get_nowait() would raise Empty.
  *
- * The store is a ring, used from one end or both, or a heap.  Comparing two items may run any Python, and park, so a heap
- * has a lock: one more permit, `order`.
+ * Where they are kept, and in which order they come out, is the store's business (store.h).
  *
  * Rejected: a lock and three conditions, as the module queue has (four times the work); handing the value itself to the
  * getter (nothing gained over a ring, and a PriorityQueue must not hand over what came in last).
@@ -19,27 +18,25 @@
 
 #include "case.h"
 #include "permits.h"
-#include "ring.h"
+#include "store.h"
 
 #include <structmember.h>
 
-enum kind { FIFO, LIFO, PRIORITY };
+/* So much room has a queue without a limit; sums of a few of these do not overflow. */
+#define ROOM_FOR_ALL (PY_SSIZE_T_MAX / 4)
 
 struct queue {
     PyObject_HEAD
-    struct wf_ring ring;
-    PyObject *heap; /* PRIORITY: a list */
-    enum kind kind;
+    struct wf_store store;
     bool is_shutdown;
     Py_ssize_t maxsize; /* <= 0: there is always room */
     Py_ssize_t unfinished;
-    struct wf_permits items, room, order;
+    struct wf_permits items, room;
     struct wf_wait_queue joiners;
     PyObject *weakrefs;
 };
 
 static PyTypeObject *queue_type, *lifo_type, *priority_type, *simple_type;
-static PyObject *heappush, *heappop;
 PyObject *wf_empty, *wf_full, *wf_shut_down;
 
 static PyObject *raise(PyObject *exception)
@@ -48,100 +45,29 @@ static PyObject *raise(PyObject *exception)
     return NULL;
 }
 
-/* {=== The store ===} */
-
-/* Takes part in keeping the heap in order: 0, or -1 with an exception. */
-static int order_lock(struct queue *self)
-{
-    return wf_permits_acquire(&self->order, WF_PARK_ORDER, self, WF_NEVER) < 0 ? -1 : 0;
-}
-
-static void order_unlock(struct queue *self)
-{
-    wf_permits_give(&self->order);
-}
-
-static int heap_store(struct queue *self, PyObject *item)
-{
-    PyObject *done;
-
-    if (order_lock(self) < 0)
-        return -1;
-    done = PyObject_CallFunctionObjArgs(heappush, self->heap, item, NULL);
-    order_unlock(self);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static PyObject *heap_fetch(struct queue *self)
-{
-    PyObject *item;
-
-    if (order_lock(self) < 0)
-        return NULL;
-    item = PyObject_CallOneArg(heappop, self->heap);
-    order_unlock(self);
-    return item;
-}
-
-static int store(struct queue *self, PyObject *item)
-{
-    if (self->kind == PRIORITY)
-        return heap_store(self, item);
-    if (!wf_ring_push_back(&self->ring, item)) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    Py_INCREF(item);
-    return 0;
-}
-
-static PyObject *fetch(struct queue *self)
-{
-    switch (self->kind) {
-    case LIFO: return wf_ring_pop_back(&self->ring);
-    case PRIORITY: return heap_fetch(self);
-    default: return wf_ring_pop_front(&self->ring);
-    }
-}
-
 /* {=== put ===} */
 
 /* A permit to store one item: 0, or -1 with Full, ShutDown or what interrupted the wait. */
 static int get_room(struct queue *self, int64_t deadline_ns)
 {
-    int got;
+    int got = WF_PERMIT_REFUSED;
 
-    if (self->is_shutdown)
-        goto shut_down;
-    if (self->maxsize <= 0)
+    if (!self->is_shutdown)
+        got = wf_permits_acquire(&self->room, WF_PARK_PUT, self, deadline_ns);
+    if (wf_likely(got == 1 && !self->is_shutdown))
         return 0;
-    got = wf_permits_acquire(&self->room, WF_PARK_PUT, self, deadline_ns);
-    if (got == WF_PERMIT_REFUSED)
-        goto shut_down;
-    if (got == 1 && self->is_shutdown) {
+    if (got == 1)
         wf_permits_give(&self->room);
-        goto shut_down;
-    }
-    if (got == 0)
-        PyErr_SetNone(wf_full);
-    return got == 1 ? 0 : -1;
-shut_down:
-    PyErr_SetNone(wf_shut_down);
+    if (got >= 0)
+        PyErr_SetNone(got == 0 ? wf_full : wf_shut_down);
     return -1;
-}
-
-static void give_room(struct queue *self)
-{
-    if (self->maxsize > 0)
-        wf_permits_give(&self->room);
 }
 
 /* Stores it, room being had. */
 static PyObject *put_stored(struct queue *self, PyObject *item)
 {
-    if (store(self, item) < 0) {
-        give_room(self);
+    if (wf_store_put(&self->store, item) < 0) {
+        wf_permits_give(&self->room);
         return NULL;
     }
     self->unfinished++;
@@ -186,12 +112,9 @@ static PyObject *queue_put_nowait(struct queue *self, PyObject *item)
 /* Fetches one, a permit being had. */
 static PyObject *get_fetched(struct queue *self)
 {
-    PyObject *item = fetch(self);
+    PyObject *item = wf_store_take(&self->store);
 
-    if (item == NULL)
-        wf_permits_give(&self->items);
-    else
-        give_room(self);
+    wf_permits_give(item == NULL ? &self->items : &self->room);
     return item;
 }
 
@@ -291,35 +214,19 @@ static PyObject *queue_join(struct queue *self, PyObject *ignored)
 
 /* {=== Shutting down ===} */
 
-/* Takes what nobody has been promised out of the store: what is promised is taken first, and so stays. */
-static PyObject *spare_item(struct queue *self)
-{
-    return self->kind == FIFO ? wf_ring_pop_back(&self->ring) : wf_ring_pop_front(&self->ring);
-}
-
-static int drop_heap(struct queue *self)
-{
-    Py_ssize_t promised, dropped;
-    int result;
-
-    if (order_lock(self) < 0)
-        return -1;
-    promised = PyList_GET_SIZE(self->heap) - self->items.free;
-    dropped = self->items.free;
-    self->items.free = 0;
-    tasks_done(self, dropped);
-    result = PyList_SetSlice(self->heap, promised, PY_SSIZE_T_MAX, NULL); /* the first ones are a heap, too */
-    order_unlock(self);
-    return result;
-}
-
+/* Drops what nobody has been promised.  A destructor may do anything: nothing is half done when it runs. */
 static int drop_items(struct queue *self)
 {
-    if (self->kind == PRIORITY)
-        return drop_heap(self);
-    while (self->items.free > 0) {
-        PyObject *item = spare_item(self);
-        self->items.free--;
+    Py_ssize_t count = self->items.free;
+
+    self->items.free = 0;
+    while (count-- > 0) {
+        PyObject *item;
+        if (wf_store_lock(&self->store) < 0)
+            return -1;
+        item = wf_store_take_spare(&self->store);
+        wf_store_unlock(&self->store);
+        wf_permits_give(&self->room);
         tasks_done(self, 1);
         Py_DECREF(item);
     }
@@ -377,7 +284,7 @@ PyDoc_STRVAR(full_doc, "full($self, /)\n--\n\nWould put_nowait() raise Full?  Do
 static PyObject *queue_full(struct queue *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(self->maxsize > 0 && self->room.free == 0);
+    return PyBool_FromLong(self->room.free <= 0);
 }
 
 /* {=== As cases of select ===} */
@@ -391,7 +298,7 @@ static bool get_ready(PyObject *self)
 static bool put_ready(PyObject *self)
 {
     const struct queue *queue = (struct queue *)self;
-    return queue->maxsize <= 0 || queue->room.free > 0 || queue->is_shutdown;
+    return queue->room.free > 0 || queue->is_shutdown;
 }
 
 static PyObject *get_now(PyObject *self, PyObject *argument)
@@ -430,7 +337,7 @@ static PyObject *put_after(PyObject *self, PyObject *argument, struct wf_place *
     if (place->wait->served == WF_GIVEN && !queue->is_shutdown)
         return put_stored(queue, argument);
     if (place->wait->served == WF_GIVEN)
-        give_room(queue);
+        wf_permits_give(&queue->room);
     return raise(wf_shut_down);
 }
 
@@ -443,7 +350,7 @@ static void get_undo(PyObject *self, struct wf_place *place)
 static void put_undo(PyObject *self, struct wf_place *place)
 {
     (void)place;
-    give_room((struct queue *)self);
+    wf_permits_give(&((struct queue *)self)->room);
 }
 
 static void get_left(PyObject *self, struct wf_place *place)
@@ -463,6 +370,13 @@ static const struct wf_operation operations[] = {
 
 /* {=== The types ===} */
 
+static enum wf_order order_of(PyTypeObject *type)
+{
+    if (PyType_IsSubtype(type, lifo_type))
+        return WF_LIFO;
+    return PyType_IsSubtype(type, priority_type) ? WF_PRIORITY : WF_FIFO;
+}
+
 static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     struct queue *self = (struct queue *)type->tp_alloc(type, 0);
@@ -471,14 +385,25 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)kwargs;
     if (self == NULL)
         return NULL;
-    self->kind = PyType_IsSubtype(type, lifo_type) ? LIFO : PyType_IsSubtype(type, priority_type) ? PRIORITY : FIFO;
     wf_permits_init(&self->items, 0);
-    wf_permits_init(&self->room, 0);
-    wf_permits_init(&self->order, 1);
+    wf_permits_init(&self->room, ROOM_FOR_ALL);
     wf_wait_queue_init(&self->joiners);
-    if (self->kind == PRIORITY && (self->heap = PyList_New(0)) == NULL)
+    if (wf_store_init(&self->store, order_of(type)) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
+}
+
+static Py_ssize_t room_for(Py_ssize_t maxsize)
+{
+    return maxsize > 0 && maxsize < ROOM_FOR_ALL ? maxsize : ROOM_FOR_ALL;
+}
+
+static void set_maxsize(struct queue *self, Py_ssize_t maxsize)
+{
+    Py_ssize_t more = room_for(maxsize) - room_for(self->maxsize);
+
+    self->maxsize = maxsize;
+    wf_permits_change(&self->room, more);
 }
 
 static int queue_init(struct queue *self, PyObject *args, PyObject *kwargs)
@@ -488,12 +413,29 @@ static int queue_init(struct queue *self, PyObject *args, PyObject *kwargs)
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n:Queue", names, &maxsize))
         return -1;
-    if (self->maxsize != 0 || self->unfinished != 0) {
-        PyErr_SetString(PyExc_RuntimeError, "a queue is initialized only once");
+    set_maxsize(self, maxsize);
+    return 0;
+}
+
+static PyObject *queue_get_maxsize(struct queue *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSsize_t(self->maxsize);
+}
+
+static int queue_set_maxsize(struct queue *self, PyObject *value, void *closure)
+{
+    Py_ssize_t maxsize;
+
+    (void)closure;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a queue's maxsize can't be deleted");
         return -1;
     }
-    self->maxsize = maxsize;
-    self->room.free = maxsize > 0 ? maxsize : 0;
+    maxsize = PyNumber_AsSsize_t(value, NULL);
+    if (maxsize == -1 && PyErr_Occurred())
+        return -1;
+    set_maxsize(self, maxsize);
     return 0;
 }
 
@@ -508,17 +450,14 @@ static int simple_init(struct queue *self, PyObject *args, PyObject *kwargs)
 static int queue_traverse(struct queue *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->heap);
-    return wf_ring_traverse(&self->ring, visit, arg);
+    return wf_store_traverse(&self->store, visit, arg);
 }
 
 /* Somebody may still call it: an empty queue must be a whole one. */
 static int queue_clear(struct queue *self)
 {
     self->items.free = 0;
-    if (self->heap != NULL)
-        PyList_SetSlice(self->heap, 0, PY_SSIZE_T_MAX, NULL);
-    wf_ring_clear(&self->ring);
+    wf_store_clear(&self->store);
     return 0;
 }
 
@@ -529,8 +468,7 @@ static void queue_dealloc(struct queue *self)
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
-    wf_ring_clear(&self->ring);
-    Py_CLEAR(self->heap);
+    wf_store_term(&self->store);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -577,12 +515,17 @@ static PyMethodDef queue_methods[] = {
 static PyMethodDef simple_methods[] = {PUT_AND_GET, {NULL, NULL, 0, NULL}};
 
 static PyMemberDef queue_members[] = {
-    {"maxsize", T_PYSSIZET, offsetof(struct queue, maxsize), READONLY, "How many items there is room for; 0: any."},
     {"unfinished_tasks", T_PYSSIZET, offsetof(struct queue, unfinished), READONLY,
      "How many items were put in and are not worked off: see task_done."},
     {"is_shutdown", T_BOOL, offsetof(struct queue, is_shutdown), READONLY, "Has shutdown() been called?"},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(struct queue, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef queue_getset[] = {
+    {"maxsize", (getter)queue_get_maxsize, (setter)queue_set_maxsize,
+     "How many items there is room for; 0: any number.  Settable.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(queue_doc,
@@ -601,11 +544,14 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_clear, queue_clear},
     {Py_tp_methods, queue_methods},
     {Py_tp_members, queue_members},
+    {Py_tp_getset, queue_getset},
     {0, NULL},
 };
 
-static PyType_Slot lifo_slots[] = {{Py_tp_doc, (void *)lifo_doc}, {0, NULL}};
-static PyType_Slot priority_slots[] = {{Py_tp_doc, (void *)priority_doc}, {0, NULL}};
+#define SAME_MEMORY {Py_tp_dealloc, queue_dealloc}, {Py_tp_traverse, queue_traverse}, {Py_tp_clear, queue_clear}
+
+static PyType_Slot lifo_slots[] = {{Py_tp_doc, (void *)lifo_doc}, SAME_MEMORY, {0, NULL}};
+static PyType_Slot priority_slots[] = {{Py_tp_doc, (void *)priority_doc}, SAME_MEMORY, {0, NULL}};
 
 static PyMemberDef simple_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(struct queue, weakrefs), READONLY, NULL},
@@ -634,9 +580,9 @@ static PyType_Spec simple_spec = {"weft.SimpleQueue", sizeof(struct queue), 0, Q
 
 /* {=== What the standard library calls things ===} */
 
-static PyObject *borrowed_from(const char *module, const char *name)
+static PyObject *from_queue(const char *name)
 {
-    PyObject *imported = PyImport_ImportModule(module);
+    PyObject *imported = PyImport_ImportModule("queue");
     PyObject *attribute = imported ? PyObject_GetAttrString(imported, name) : NULL;
 
     Py_XDECREF(imported);
@@ -647,7 +593,7 @@ PyDoc_STRVAR(shut_down_doc, "Raised by operations on a queue that was shut down,
 
 static PyObject *shut_down_exception(void)
 {
-    PyObject *exception = borrowed_from("queue", "ShutDown"); /* since 3.13 */
+    PyObject *exception = from_queue("ShutDown"); /* since 3.13 */
 
     if (exception != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
         return exception;
@@ -666,10 +612,9 @@ static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject 
 
 int wf_queue_init(PyObject *module)
 {
-    if ((wf_empty = borrowed_from("queue", "Empty")) == NULL || (wf_full = borrowed_from("queue", "Full")) == NULL
+    if ((wf_empty = from_queue("Empty")) == NULL || (wf_full = from_queue("Full")) == NULL
         || (wf_shut_down = shut_down_exception()) == NULL
-        || (heappush = borrowed_from("heapq", "heappush")) == NULL
-        || (heappop = borrowed_from("heapq", "heappop")) == NULL
+        || wf_store_learn() < 0
         || (queue_type = add_type(module, &queue_spec, NULL)) == NULL
         || (lifo_type = add_type(module, &lifo_spec, queue_type)) == NULL
         || (priority_type = add_type(module, &priority_spec, queue_type)) == NULL

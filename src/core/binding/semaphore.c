@@ -229,7 +229,11 @@ PyDoc_STRVAR(bounded_doc,
 "BoundedSemaphore(value=1)\n--\n\n"
 "threading.BoundedSemaphore: a Semaphore whose counter never exceeds what it was at first.");
 
-static PyType_Slot bounded_slots[] = {{Py_tp_doc, (void *)bounded_doc}, {0, NULL}};
+static PyType_Slot bounded_slots[] = {
+    {Py_tp_doc, (void *)bounded_doc},
+    {Py_tp_dealloc, semaphore_dealloc},
+    {0, NULL},
+};
 
 static PyType_Spec bounded_spec = {
     .name = "weft.BoundedSemaphore",
