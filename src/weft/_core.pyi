@@ -9,10 +9,10 @@ runs Python; times are relative and in seconds, fractions allowed.
 """
 
 from _thread import LockType, RLock
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import Thread
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final, overload
 
 from _typeshed import structseq
 
@@ -286,6 +286,15 @@ class _Limits(structseq[Any], tuple[int, int, int, bool]):
     def cheap_guards(self) -> bool:
         """Are guards made without splitting mappings?"""
 
+@overload
+def spawn(
+    fn: Callable[_P, Coroutine[Any, Any, _T]], /, *args: _P.args, **kwargs: _P.kwargs
+) -> GreenThread[_T]:
+    """The same for an ``async def``: the green thread sees its coroutine through, as
+    `weft.aio.await_` does, and its result is the coroutine's.
+    """
+
+@overload
 def spawn(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> GreenThread[_T]:
     """Start ``fn(*args, **kwargs)`` in a green thread of its own.  Does not park.
 
@@ -397,6 +406,44 @@ def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) ->
     returns the exception to raise there.
     """
 
+def _clock_start(now_ns: int | None, wall_ns: int | None, /) -> None:
+    """Give the calling OS thread a virtual clock: `testing.virtual_clock` says what that is.
+
+    It stands at these times of CLOCK_MONOTONIC and CLOCK_REALTIME, in nanoseconds, or at the present.
+    Raises RuntimeError if it has one that stands already.
+    """
+
+def _clock_stop() -> None:
+    """Let time pass at the real speed.  The monotonic clock goes on from where it stands.
+
+    Raises RuntimeError if the calling OS thread has no virtual clock, as the next two do.
+    """
+
+def _clock_jump(seconds: float, /) -> None:
+    """Move the virtual clock on.  Does not park: those whose time has come run when the caller does."""
+
+def _clock_grace(seconds: float, /) -> None:
+    """How long, really, to wait for descriptors and other OS threads before the virtual clock jumps."""
+
+def _clock_outside(change: int, /) -> None:
+    """Add to the number of green threads of this OS thread that wait for what takes real time."""
+
+def _wait_all_parked() -> None:
+    """Park until every other green thread of this OS thread is parked, and none is due to run."""
+
+def _seed_start(number: int, /) -> None:
+    """From now on the seed decides which green thread of this OS thread runs, and until when.
+
+    Gives the calling one its points of preemption, as every one that is spawned from now on; those
+    that `threading.Thread` makes get theirs by `_seed_enter`.  Preemption by time must be off.
+    """
+
+def _seed_stop() -> None:
+    """First come, first served again."""
+
+def _seed_enter(frame: FrameType, event: str, argument: object, /) -> None:
+    """For `threading.setprofile`: gives the thread its points of preemption."""
+
 def _snapshot() -> tuple[
     list[
         tuple[
@@ -436,9 +483,14 @@ def _lock_address(lock: LockType | RLock, /) -> int:
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
-def _set_callbacks(report_exception: _ExceptionReporter, active: dict[int, Thread], /) -> None:
-    """What `_threads` lends: whom to call with an exception that nobody collects, and
-    `threading`'s table of threads.
+def _set_callbacks(
+    report_exception: _ExceptionReporter,
+    active: dict[int, Thread],
+    run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any],
+    /,
+) -> None:
+    """What `_threads` lends: whom to call with an exception that nobody collects, `threading`'s
+    table of threads, and whom to call with what an ``async def`` returned.
     """
 
 def _want_os_threads(change: int, /) -> None:

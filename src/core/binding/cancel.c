@@ -62,9 +62,8 @@ static bool reach(struct wf_scope *scope, int64_t now_ns)
 }
 
 /* All that is due and visible is reached by the same delivery.  False: nothing is. */
-static bool deliver(struct wf_belongings *own)
+static bool deliver(struct wf_belongings *own, int64_t now_ns)
 {
-    int64_t now_ns = wf_now_ns();
     bool any = false, shielded = false;
 
     for (struct wf_scope *scope = own->scopes; scope != NULL && !shielded; scope = scope->outer) {
@@ -137,7 +136,7 @@ int wf_cancel_raise(struct wf_fiber *self)
     if (!wf_cancel_is_due(self))
         return 0;
     if (!wf_cancel_take(self)) {
-        bool any = deliver(wf_fiber_has(self));
+        bool any = deliver(wf_fiber_has(self), wf_now_ns());
         wf_cancel_update(self);
         if (!any)
             return 0;
@@ -146,14 +145,14 @@ int wf_cancel_raise(struct wf_fiber *self)
     return -1;
 }
 
-bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate)
+bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate, int64_t now_ns)
 {
     struct wf_belongings *own = wf_fiber_has(fiber);
 
     if (own == NULL)
         return false;
     see_whether_raised(fiber, tstate);
-    if (own->told == 0 && !deliver(own))
+    if (own->told == 0 && !deliver(own, now_ns))
         return false;
     if (own->told < UINT8_MAX)
         own->told++;
@@ -242,7 +241,7 @@ bool wf_scope_absorbs(struct wf_scope *scope, struct wf_fiber *self)
 
     if (scope->delivered == 0 && !reach(scope, wf_now_ns()))
         return false;
-    if (!scope->shield && deliver(own))
+    if (!scope->shield && deliver(own, wf_now_ns()))
         wf_cancel_update(self);
     return !belongs_outside(scope, own);
 }

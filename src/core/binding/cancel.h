@@ -76,9 +76,9 @@ int wf_cancel_raise(struct wf_fiber *self);
 /* If the running fiber was told of a cancellation that has not been raised yet: it need not be any more.  True. */
 bool wf_cancel_take(struct wf_fiber *self);
 
-/* Delivers what is due, and leaves it to CPython to raise it in the thread of `tstate`, the fiber's.  The fiber is running, or
- * preempted.  False: nothing is due. */
-bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate);
+/* Delivers what is due at `now_ns`, of its worker's clock, and leaves it to CPython to raise it in the thread of `tstate`, the
+ * fiber's.  The fiber is running, or preempted.  False: nothing is due. */
+bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate, int64_t now_ns);
 
 /* The life of `self` is over but for its destructors: nobody cancels those. */
 void wf_cancel_end(struct wf_fiber *self);

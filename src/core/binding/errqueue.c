@@ -23,6 +23,7 @@
  */
 #include "errqueue.h"
 
+#include "carry.h"
 #include "hook.h"
 
 #include <dlfcn.h>
@@ -66,13 +67,20 @@ static void learn_key(pthread_key_t key)
         place_of[key] = (uint8_t)++key_count;
 }
 
+/* The green thread whose stack we are on, here or carried by another OS thread; or NULL. */
+static struct wf_fiber *running(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+    struct wf_fiber *fiber = worker != NULL ? worker->current : wf_carried();
+
+    return fiber == NULL || fiber->kind == WF_ROOT ? NULL : fiber;
+}
+
 /* The place of `key` if the running thread has a queue of its own for it, else -1. */
 static inline int place(pthread_key_t key)
 {
-    struct wf_worker *worker = wf_this_worker;
-
     if (wf_likely(key >= PTHREAD_KEYS_MAX || atomic_load_explicit(&place_of[key], memory_order_relaxed) == 0)
-        || worker == NULL || worker->current->kind == WF_ROOT)
+        || running() == NULL)
         return -1;
     return place_of[key] - 1;
 }
@@ -98,7 +106,7 @@ static void *hook_pthread_getspecific(pthread_key_t key)
         learn_key(key);
     if (wf_likely(at < 0))
         return real_pthread_getspecific(key);
-    owned = wf_fiber_belongings(wf_this_worker->current);
+    owned = wf_fiber_belongings(running());
     if (owned == NULL)
         return NULL;
     if (owned->errqueues == NULL)
@@ -113,7 +121,7 @@ static int hook_pthread_setspecific(pthread_key_t key, const void *value)
 
     if (wf_likely(at < 0))
         return real_pthread_setspecific(key, value);
-    owned = wf_fiber_belongings(wf_this_worker->current);
+    owned = wf_fiber_belongings(running());
     if (owned != NULL && owned->errqueues == NULL)
         owned->errqueues = calloc(1, sizeof *owned->errqueues);
     if (owned == NULL || owned->errqueues == NULL)

@@ -221,6 +221,18 @@ static const struct {
     [WF_PARK_CHILD] = {"child", "waiting for a child process"},
     [WF_PARK_SIGNAL] = {"signal", "waiting for a signal"},
     [WF_PARK_BACKOFF] = {"backoff", "waiting to try again"},
+    [WF_PARK_QUIET] = {"quiet", "waiting for all others to be parked"},
+    [WF_PARK_LOCK] = {"weft-lock", "waiting for a lock of weft's"},
+    [WF_PARK_COUNT] = {"semaphore", "waiting for a semaphore"},
+    [WF_PARK_NOTIFY] = {"condition", "waiting for a condition"},
+    [WF_PARK_EVENT] = {"event", "waiting for an event"},
+    [WF_PARK_GET] = {"get", "waiting for an item in a queue"},
+    [WF_PARK_PUT] = {"put", "waiting for room in a queue"},
+    [WF_PARK_TASKS] = {"tasks", "waiting for a queue to be worked off"},
+    [WF_PARK_ORDER] = {"order", "waiting for a comparison in a priority queue"},
+    [WF_PARK_RECEIVE] = {"receive", "waiting to receive from a channel"},
+    [WF_PARK_SEND] = {"send", "waiting to send into a channel"},
+    [WF_PARK_SELECT] = {"select", "waiting for the first of several things"},
 };
 
 const char *wf_reason_name(enum wf_reason reason)

@@ -17,12 +17,14 @@
  *   RUNNABLE  on the run queue; its context is saved on its own stack.
  *   RUNNING   the worker's current fiber; the registers are in the processor.
  *   PARKED    on no queue; its context is saved; whoever knows (fiber, park_id) may unpark it.
+ *   AWAY      parked, but another OS thread runs on its stack: nobody may unpark it before that has
+ *             left, and then it is PARKED.
  *   DONE      over.  No vessel.  Kept only until a joinable RAW fiber has been joined.
  *
  * Invariants
  *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
- *   F2  Only sched.c writes `state`.
+ *   F2  Only sched.c writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
  *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
  *       it to the next, and its inbox node can only be in that worker's inbox.
@@ -43,7 +45,7 @@ struct wf_errqueues;
 struct wf_thread_locals;
 struct wf_scope;
 
-enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
+enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_AWAY, WF_DONE };
 
 enum wf_kind { WF_ROOT, WF_GREEN, WF_RAW };
 
@@ -66,6 +68,18 @@ enum wf_reason {
     WF_PARK_CHILD,
     WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,   /* a descriptor */
+    WF_PARK_QUIET,
+    WF_PARK_LOCK,      /* a struct wf_mutex; the others below: an object's address */
+    WF_PARK_COUNT,
+    WF_PARK_NOTIFY,
+    WF_PARK_EVENT,
+    WF_PARK_GET,
+    WF_PARK_PUT,
+    WF_PARK_TASKS,
+    WF_PARK_ORDER,
+    WF_PARK_RECEIVE,
+    WF_PARK_SEND,
+    WF_PARK_SELECT,    /* how many cases there are */
 };
 
 /* What ended a park. */

@@ -35,6 +35,7 @@ struct wf_green {
 static PyTypeObject *green_type;
 static PyObject *report_exception;  /* callable(green thread, exception) */
 static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *run_coroutine;     /* callable(coroutine), returns its result */
 static PyObject *no_stack_error;    /* made early: when it is needed, there is no memory */
 static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
 static uint32_t spawned_count;
@@ -99,13 +100,28 @@ static bool green_alive(struct wf_green *self)
     return !self->ended && !wf_fiber_over(self->fiber, self->serial);
 }
 
+/* The name that a function written in Python has, or NULL.  Borrowed. */
+static PyObject *function_name(PyObject *fn)
+{
+    if (PyMethod_Check(fn))
+        fn = PyMethod_GET_FUNCTION(fn);
+    return PyFunction_Check(fn) ? ((PyFunctionObject *)fn)->func_name : NULL;
+}
+
 static PyObject *label_of(PyObject *fn)
 {
-    if (PyFunction_Check(fn))
-        return Py_NewRef(((PyFunctionObject *)fn)->func_name);
-    if (PyMethod_Check(fn))
-        return label_of(PyMethod_GET_FUNCTION(fn));
-    return Py_NewRef(PyUnicode_InternFromString(Py_TYPE(fn)->tp_name));
+    PyObject *name = function_name(fn);
+
+    return name != NULL ? Py_NewRef(name) : PyUnicode_InternFromString(Py_TYPE(fn)->tp_name);
+}
+
+struct wf_green_known wf_green_known(const struct wf_green *green)
+{
+    struct wf_green_known known = {.name = green->name, .number = green->number};
+
+    if (green->spawned && !green->ended)
+        known.function = function_name(green->fn);
+    return known;
 }
 
 /* The handle of a fiber we did not spawn, made when first asked for. */
@@ -160,15 +176,25 @@ static PyObject *call(struct wf_green *self)
     return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
 }
 
+/* An async function has only begun to be called: its green thread is to see it through. */
+static PyObject *call_through(struct wf_green *self)
+{
+    PyObject *result = call(self);
+
+    if (result != NULL && PyCoro_CheckExact(result) && run_coroutine != NULL)
+        Py_SETREF(result, PyObject_CallOneArg(run_coroutine, result));
+    return result;
+}
+
 static PyObject *call_in_context(struct wf_green *self)
 {
     PyObject *result;
 
     if (self->context == NULL)
-        return call(self);
+        return call_through(self);
     if (PyContext_Enter(self->context) < 0)
         return NULL;
-    result = call(self);
+    result = call_through(self);
     if (PyContext_Exit(self->context) < 0) {
         /* The function left a context of its own entered; that ends with the thread. */
         PyErr_WriteUnraisable(self->fn);
@@ -876,18 +902,20 @@ static PyObject *spawned(PyObject *module, PyObject *ignored)
 }
 
 PyDoc_STRVAR(set_callbacks_doc,
-"_set_callbacks(report_exception, active, /)\n--\n\n"
-"What weft._threads lends: the reporter of uncollected exceptions, and threading's table of threads.");
+"_set_callbacks(report_exception, active, run_coroutine, /)\n--\n\n"
+"What weft._threads lends: the reporter of uncollected exceptions, threading's table of threads, and who\n"
+"sees coroutines through.");
 
 static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)module;
-    if (nargs != 2 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable and a dict");
+    if (nargs != 3 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1]) || !PyCallable_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable, a dict and a callable");
         return NULL;
     }
     Py_XSETREF(report_exception, Py_NewRef(args[0]));
     Py_XSETREF(threading_active, Py_NewRef(args[1]));
+    Py_XSETREF(run_coroutine, Py_NewRef(args[2]));
     Py_RETURN_NONE;
 }
 

@@ -113,7 +113,7 @@ static void trip(struct wf_worker *worker, PyThreadState *tstate)
 static int tell(struct wf_worker *worker, PyThreadState *tstate)
 {
     worker->told.fiber = NULL;
-    if (wf_cancel_tell(worker->current, tstate) && !is_signal_pending())
+    if (wf_cancel_tell(worker->current, tstate, wf_now_ns()) && !is_signal_pending())
         trip(worker, tstate);
     return EINTR;
 }

@@ -98,7 +98,9 @@ bool wf_io_back_off(struct wf_io *io)
         deadline = io->deadline_ns;
     wf_park_begin(io->worker);
     io->worker->current->awaited = io->fd;
+    io->worker->outside++;
     wake = wf_park(io->worker, WF_PARK_BACKOFF, deadline);
+    io->worker->outside--;
     if (wake == WF_TIMED_OUT && deadline != io->deadline_ns)
         return true;
     return outcome(io->worker, wake, false);

@@ -267,8 +267,10 @@ static void job_await(struct wf_worker *worker, struct job *job)
         enum wf_wake wake;
         job->park_id = wf_park_begin(worker);
         pthread_mutex_unlock(&pool.lock);
+        worker->outside++;
         wake = may_end ? wf_park(worker, WF_PARK_OFFLOAD, deadline_ns)
                        : wf_park_shielded(worker, WF_PARK_OFFLOAD, deadline_ns);
+        worker->outside--;
         pthread_mutex_lock(&pool.lock);
         if (wake == WF_INTERRUPTED)
             job_interrupt(job);

@@ -5,6 +5,7 @@
  *   1  every POLL_EVERY switches, look: inbox, timers, reactor, without sleeping;
  *   2  take the first fiber of the run queue, if there is one;
  *   3  otherwise let go of the GIL, and look again, sleeping until the next deadline, edge or message.
+ *      (A virtual clock jumps to the next deadline instead: see "Virtual time".)
  *
  * It runs on the stack of whoever parks or ends, and returns the fiber to switch to,
  * which may be the caller himself.
@@ -110,6 +111,19 @@ static inline struct wf_fiber *runq_pop(struct wf_run_queue *queue)
     return fiber;
 }
 
+/* The seed's choice; the first one takes the place of the chosen.  Not who has just yielded, and stands last. */
+static struct wf_fiber *runq_choose(struct wf_run_queue *queue, struct wf_seed *seed, const struct wf_fiber *leaver)
+{
+    size_t mask = queue->capacity - 1;
+    bool yielded = queue->len > 1 && queue->ring[(queue->head + queue->len - 1) & mask] == leaver;
+    struct wf_fiber **chosen = &queue->ring[(queue->head + wf_seed_choose(seed, queue->len - yielded)) & mask];
+    struct wf_fiber *fiber = *chosen;
+
+    *chosen = queue->ring[queue->head];
+    queue->ring[queue->head] = fiber;
+    return runq_pop(queue);
+}
+
 /* {=== What the scheduler keeps for a worker ===} */
 
 static bool timer_is_live(const struct wf_timer *timer)
@@ -128,6 +142,7 @@ static void vessel_main(void *arg);
 bool wf_sched_init(struct wf_worker *worker)
 {
     wf_timer_init(&worker->timers, timer_is_live);
+    wf_list_init(&worker->quiet_waiters);
     wf_vessels_init(&worker->vessels, vessel_main);
     return runq_reserve(&worker->runq, 1) && wf_timer_reserve(&worker->timers, 1);
 }
@@ -228,7 +243,7 @@ void wf_sched_update_cancel(struct wf_fiber *fiber)
     wf_cancel_update(fiber);
     /* It cannot go on without the GIL, which we hold. */
     if (fiber->preempted && atomic_load(&fiber->cancel_at_ns) == 0)
-        wf_cancel_tell(fiber, fiber->tstate);
+        wf_cancel_tell(fiber, fiber->tstate, 0); /* by a call: deadlines are not for us to judge */
     if (fiber->worker == wf_this_worker)
         see_cancel(fiber->worker, fiber);
     else if (!atomic_exchange(&fiber->inbox_posted, true))
@@ -332,6 +347,12 @@ static void look(struct wf_worker *worker)
     deliver(worker);
 }
 
+void wf_sched_pass_time(void)
+{
+    if (wf_clock_stands())
+        wf_clock_asked(wf_clock, 2 * POLL_EVERY);
+}
+
 /* How long nothing can happen by itself; negative: for ever. */
 static int64_t quiet_ns(const struct wf_worker *worker)
 {
@@ -356,14 +377,84 @@ static int64_t sleep_ns(struct wf_worker *worker)
     return quiet < 0 && worker->reactor.waiting == 0 ? patience(worker) : quiet;
 }
 
-static void look_and_sleep(struct wf_worker *worker)
+static void look_for(struct wf_worker *worker, int64_t timeout_ns)
 {
     if (wf_inbox_begin_poll(&worker->inbox))
-        collect(worker, sleep_ns(worker));
+        collect(worker, timeout_ns);
     else
         wf_inbox_end_poll(&worker->inbox, false);
     tell_busy();
     deliver(worker);
+}
+
+/* {=== Virtual time ===} */
+
+/* A registration may be stale (reactor.h, fact 5), which real time would bring to light. */
+static bool doubt(struct wf_worker *worker)
+{
+    bool any = !worker->doubted && !wf_list_empty(&worker->reactor.doubted);
+
+    worker->doubted = true;
+    if (any)
+        wf_reactor_doubt(&worker->reactor, WF_NEVER - 1);
+    return any;
+}
+
+/* Time passes as it does outside. */
+static void sleep_really(struct wf_worker *worker, int64_t next_ns)
+{
+    int64_t before_ns = wf_real_now_ns(), passed_ns, left_ns = next_ns - worker->clock.now_ns;
+
+    look_for(worker, next_ns == WF_NEVER ? -1 : left_ns);
+    passed_ns = wf_real_now_ns() - before_ns;
+    wf_clock_jump(&worker->clock, worker->clock.now_ns + (passed_ns < left_ns ? passed_ns : left_ns));
+}
+
+/* Nobody can run: the next one is the one whose deadline comes first, unless something comes from outside. */
+static void look_and_jump(struct wf_worker *worker)
+{
+    int64_t next_ns = wf_timer_next_live(&worker->timers);
+
+    if (doubt(worker))
+        return;
+    if (worker->outside > 0)
+        sleep_really(worker, next_ns);
+    else if (next_ns == WF_NEVER)
+        look_for(worker, worker->reactor.waiting > 0 ? -1 : patience(worker));
+    else
+        look_for(worker, worker->grace_ns);
+    worker->doubted = false;
+    if (worker->runq.len > 0 || next_ns == WF_NEVER)
+        return;
+    if (worker->outside == 0 && next_ns > worker->clock.now_ns)
+        wf_clock_jump(&worker->clock, next_ns);
+    deliver(worker);
+}
+
+/* {=== Taking the next ===} */
+
+/* Those who wait for it have priority over time. */
+static void tell_quiet(struct wf_worker *worker)
+{
+    struct wf_list *node;
+
+    look(worker);
+    if (worker->runq.len > 0)
+        return;
+    while ((node = wf_list_pop_front(&worker->quiet_waiters)) != NULL) {
+        struct wf_quiet_waiter *waiter = wf_container_of(node, struct wf_quiet_waiter, link);
+        unpark_here(worker, waiter->fiber, waiter->park_id);
+    }
+}
+
+static void look_and_sleep(struct wf_worker *worker)
+{
+    if (wf_unlikely(!wf_list_empty(&worker->quiet_waiters)))
+        tell_quiet(worker);
+    else if (wf_clock_stands())
+        look_and_jump(worker);
+    else
+        look_for(worker, sleep_ns(worker));
 }
 
 /* Detached, with nothing runnable. */
@@ -379,8 +470,10 @@ static void trim(struct wf_worker *worker)
  * go (and set to NULL) before sleeping. */
 static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **attached_to)
 {
-    if (wf_unlikely(++worker->since_poll >= POLL_EVERY))
+    if (wf_unlikely(++worker->since_poll >= POLL_EVERY)) {
+        wf_sched_pass_time();
         look(worker);
+    }
     while (worker->runq.len == 0) {
         if (*attached_to != NULL) {
             wf_tstate_detach(*attached_to);
@@ -390,7 +483,7 @@ static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **
             trim(worker);
         look_and_sleep(worker);
     }
-    return runq_pop(&worker->runq);
+    return wf_likely(!worker->seed.on) ? runq_pop(&worker->runq) : runq_choose(&worker->runq, &worker->seed, worker->current);
 }
 
 /* {=== Switching ===} */
@@ -575,6 +668,7 @@ void wf_yield(struct wf_worker *worker)
     if (worker->runq.len == 0) {
         if (++worker->since_poll < POLL_EVERY)
             return;
+        wf_sched_pass_time();
         look(worker);
         if (worker->runq.len == 0)
             return;
@@ -616,13 +710,85 @@ void wf_ready_call(struct wf_worker *worker)
 
     if (wf_likely(++worker->ready_calls % READY_CALLS != 0))
         return;
-    now = wf_now_ns();
-    if (worker->ready_calls == READY_CALLS) {
+    now = wf_real_now_ns();
+    if (wf_clock_stands()) {
+        wf_yield_after_look(worker); /* not when it takes long, which would be chance */
+    } else if (worker->ready_calls == READY_CALLS) {
         worker->slice_start_ns = now;
     } else if (now - worker->slice_start_ns > SLICE_NS) {
         worker->ready_calls = 0;
         wf_yield_after_look(worker); /* a full run queue must not keep the reactor waiting either */
     }
+}
+
+/* {=== Away ===} */
+
+/* Leaves the anteroom for the next fiber, which may be the one that has just left. */
+static void leave_anteroom(struct wf_worker *worker, struct wf_fiber *gone)
+{
+    PyThreadState *attached_to = NULL;
+    struct wf_fiber *next = next_runnable(worker, &attached_to);
+
+    while (wf_unlikely(!prepare(worker, next))) {
+        stillborn(worker, next, gone->tstate, false);
+        next = next_runnable(worker, &attached_to);
+    }
+    switch_to(worker, worker->anteroom, next, NULL);
+}
+
+static void anteroom_main(void *arg)
+{
+    struct wf_worker *worker = arg;
+
+    for (;;) {
+        struct wf_fiber *gone = worker->current;
+        worker->departure.send(gone, worker->departure.arg);
+        leave_anteroom(worker, gone);
+    }
+}
+
+bool wf_sched_has_anteroom(struct wf_worker *worker)
+{
+    if (wf_likely(worker->anteroom != NULL))
+        return true;
+    worker->anteroom = wf_vessel_take(&worker->vessels, WF_SMALL_STACK_SIZE, true);
+    if (worker->anteroom == NULL)
+        return false;
+    wf_context_init(&worker->anteroom->context, worker->anteroom->stack.top, anteroom_main, worker);
+    return true;
+}
+
+void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
+                                          void (*send)(struct wf_fiber *fiber, void *arg), void *arg)
+{
+    struct wf_fiber *self = worker->current;
+
+    wf_park_begin(worker);
+    worker->parks++;
+    note_attachment(self);
+    wf_assert(!self->attached, "a green thread must let go of the GIL before it leaves its OS thread");
+    self->reason = WF_PARK_OFFLOAD;
+    self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
+    self->deadline_ns = WF_NEVER;
+    self->shielded = true;
+    self->state = WF_AWAY;
+    worker->departure = (struct wf_departure){send, arg};
+    wf_context_switch(&self->vessel->context, &worker->anteroom->context);
+    /* Another OS thread: nothing thread-local of the old one may be used from here on. */
+}
+
+void __attribute__((noinline)) wf_go_home(struct wf_fiber *self, const struct wf_context *other)
+{
+    wf_context_switch(&self->vessel->context, other);
+    /* And back. */
+    self->reason = WF_PARK_NONE;
+    arrive(self);
+}
+
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id)
+{
+    __atomic_store_n(&fiber->state, WF_PARKED, __ATOMIC_RELEASE);
+    wf_unpark(fiber, park_id);
 }
 
 /* {=== The life of a vessel ===} */
@@ -632,6 +798,8 @@ static void run(struct wf_fiber *fiber)
     if (fiber->kind == WF_GREEN) {
         if (!wf_tstate_attached(fiber->tstate))
             wf_tstate_attach(fiber->tstate);
+        if (wf_unlikely(fiber->worker->seed.on))
+            wf_seed_enter();
         run_green(fiber);
         wf_tstate_end(fiber->tstate);
     } else {
@@ -765,6 +933,7 @@ void wf_sched_reborn(struct wf_worker *worker)
         worker->root = NULL;
     worker->signals_to = self; /* CPython, too, makes the forking thread the main one */
     worker->live = is_root ? 0 : 1;
+    worker->outside = 0;
     worker->told.fiber = worker->gave_way = NULL;
     wf_sched_note_scopes(worker);
     worker->runq.len = 0;

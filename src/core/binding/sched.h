@@ -43,6 +43,7 @@
 #define WF_SCHED_H
 
 #include "fiber.h"
+#include "seed.h"
 #include "vessel.h"
 
 #include "../engine/inbox.h"
@@ -69,6 +70,13 @@ struct wf_told {
     const void *frame;
     intptr_t instruction;
     unsigned signals, trips;
+};
+
+/* Who waits for all others to be parked; lives on the waiter's stack. */
+struct wf_quiet_waiter {
+    struct wf_list link;
+    struct wf_fiber *fiber;
+    uint64_t park_id;
 };
 
 struct wf_worker {
@@ -99,11 +107,22 @@ struct wf_worker {
     struct wf_quiet quiet;
     struct wf_told told;      /* interrupt.c's */
     struct wf_fiber *gave_way; /* who did when it was last asked to */
+    struct wf_seed seed;
+    struct wf_clock clock;    /* virtual; wf_clock leads to it, or nobody looks at it */
+    int64_t grace_ns;         /* really waited before it jumps */
+    unsigned outside;         /* parks that end in real time, whatever the clock says: clock.h */
+    bool doubted;             /* since it last moved, all who may have been forgotten were woken */
+    struct wf_list quiet_waiters; /* struct wf_quiet_waiter */
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
     struct wf_vessel root_vessel;
+    struct wf_vessel *anteroom; /* where it looks for the next fiber while nobody's stack is to be stood on; or NULL */
+    struct wf_departure {
+        void (*send)(struct wf_fiber *fiber, void *arg);
+        void *arg;
+    } departure;              /* of the current fiber, to be done in the anteroom */
     struct wf_vessels vessels;
     pthread_t os_thread;
     pid_t tid;
@@ -204,9 +223,26 @@ void wf_sched_update_cancel(struct wf_fiber *fiber);
 
 /* The root has entered its first scope, or left its last. */
 void wf_sched_note_scopes(struct wf_worker *worker);
+/* Somebody has done much without parking: with a virtual clock, time may have to pass for that. */
+void wf_sched_pass_time(void);
 
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);
+
+/* {=== Away: a fiber whose stack another OS thread runs on (carry.h) ===} */
+
+/* Makes the anteroom unless there is one; false when memory is short. */
+bool wf_sched_has_anteroom(struct wf_worker *worker);
+
+/* The running fiber, detached, leaves its OS thread.  In the anteroom send(fiber, arg) is called, which has another OS
+ * thread switch to the fiber: there this returns. */
+void wf_go_away(struct wf_worker *worker, void (*send)(struct wf_fiber *fiber, void *arg), void *arg);
+
+/* The calling fiber, which is away, leaves the other OS thread for what that was doing before (`other`).  Returns on its own. */
+void wf_go_home(struct wf_fiber *self, const struct wf_context *other);
+
+/* From that other OS thread, once it does not stand on the fiber's stack any more: the fiber is as one unparked. */
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id);
 
 /* {=== Signals, fork and the end ===} */
 

@@ -23,6 +23,7 @@
 #undef Py_BUILD_CORE
 
 #include "../engine/base.h"
+#include "../engine/peek.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -320,8 +321,30 @@ void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_si
     reset_budgets(tstate, stack_size);
 }
 
+void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    /* The one of _seed_enter is Python's own call of it, so it gives way to ours. */
+    if (tstate->c_profilefunc != profile)
+        PyEval_SetProfile(profile, NULL);
+    if (tstate->c_tracefunc == NULL)
+        PyEval_SetTrace(trace, NULL);
+}
+
+void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    if (tstate->c_profilefunc == profile)
+        PyEval_SetProfile(NULL, NULL);
+    if (tstate->c_tracefunc == trace)
+        PyEval_SetTrace(NULL, NULL);
+}
+
 void wf_tstate_end(PyThreadState *tstate)
 {
+    wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
     PyThreadState_Clear(tstate);
     tstate->context_ver++;
     tstate->coroutine_origin_tracking_depth = 0;
@@ -418,6 +441,81 @@ PyFrameObject *wf_tstate_frame(unsigned long ident)
             frame = PyThreadState_GetFrame(tstate);
     return frame;
 }
+
+PyThreadState *wf_tstate_holder(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyInterpreterState_Main()->ceval.gil->last_holder;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return (PyThreadState *)_Py_atomic_load_relaxed(&PyInterpreterState_Main()->ceval.gil->last_holder);
+#else
+    return (PyThreadState *)_Py_atomic_load_relaxed(&_PyRuntime.ceval.gil.last_holder);
+#endif
+}
+
+#if PY_VERSION_HEX < 0x030E0000
+const void *wf_tstate_innermost(PyThreadState *tstate)
+{
+    const void *frame = NULL;
+#if PY_VERSION_HEX < 0x030D0000
+    struct _PyCFrame *cframe;
+
+    if (!wf_peek(&cframe, &tstate->cframe, sizeof cframe) || !wf_peek(&frame, &cframe->current_frame, sizeof frame))
+        return NULL;
+#else
+    if (!wf_peek(&frame, &tstate->current_frame, sizeof frame))
+        return NULL;
+#endif
+    return frame;
+}
+
+/* Since 3.12 CPython puts a frame of its own between Python code and the C code that called it. */
+static bool is_of_c(const struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return frame->owner == FRAME_OWNED_BY_CSTACK;
+#else
+    (void)frame;
+    return false;
+#endif
+}
+
+static bool is_code(const PyObject *code)
+{
+    PyObject head;
+
+    return wf_peek(&head, code, sizeof head) && head.ob_type == &PyCode_Type;
+}
+
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
+{
+    struct _PyInterpreterFrame copy;
+
+    do {
+        if (*frame == NULL || !wf_peek(&copy, *frame, sizeof copy))
+            return false;
+        *frame = copy.previous;
+    } while (is_of_c(&copy));
+    if (!is_code(FRAME_CODE(&copy)))
+        return false;
+    place->code = (PyCodeObject *)FRAME_CODE(&copy);
+    place->offset = _PyInterpreterFrame_LASTI(&copy) * (int)sizeof(_Py_CODEUNIT);
+    return true;
+}
+#else
+const void *wf_tstate_innermost(PyThreadState *tstate)
+{
+    (void)tstate;
+    return NULL;
+}
+
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
+{
+    (void)frame;
+    (void)place;
+    return false;
+}
+#endif
 
 bool wf_tstate_call_soon(int (*call)(void *))
 {

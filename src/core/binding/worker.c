@@ -6,7 +6,7 @@
  *
  * Memory of a worker is only ever a worker's again: others may still post to it.
  */
-#include "sched.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +122,7 @@ static void worker_drain(struct wf_worker *worker)
 static void worker_retire(struct wf_worker *worker)
 {
     worker_drain(worker);
+    wf_clock_end();
     worker_unpublish(worker);
     wf_sched_shut(worker);
     if (worker->live > 0)
