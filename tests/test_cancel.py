@@ -606,19 +606,21 @@ def test_a_hog_sees_it_once():
     seen = []
 
     def run():
-        for _ in range(2):
-            try:
-                until = time.monotonic() + 0.05
-                while time.monotonic() < until:
-                    pass
-            except weft.Cancelled:
-                seen.append("cancelled")
+        try:
+            seen.append("began")
+            compute()
+        except weft.Cancelled:
+            seen.append("cancelled")
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            pass
+        return "computed"
 
     thread = weft.spawn(run)
-    weft.sleep(0.001)
+    wait_until(lambda: seen)
     thread.cancel()
-    thread.join(PROMPT_SECONDS)
-    assert seen == ["cancelled"]
+    assert thread.result(PROMPT_SECONDS) == "computed"
+    assert seen == ["began", "cancelled"]
 
 
 def test_nothing_is_raised_where_preemption_is_not_wanted():
@@ -642,7 +644,7 @@ def test_nothing_is_raised_where_preemption_is_not_wanted():
 @pytest.fixture(scope="session")
 def stubborn(tmp_path_factory):
     """tests/native/stubborn.c: a library that tries again when it is interrupted."""
-    import ctypes  # noqa: PLC0415 - only here
+    import ctypes
 
     path = tmp_path_factory.mktemp("native") / "stubborn.so"
     source = Path(__file__).parent / "native" / "stubborn.c"

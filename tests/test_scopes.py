@@ -1,4 +1,4 @@
-"""Scopes: nested, shielded, with deadlines; and any sequence of what can be done with them, against a model."""
+"""Scopes: nested, shielded, with deadlines; and whatever can be done with them, against a model."""
 
 import contextlib
 import math
@@ -86,7 +86,7 @@ def test_other_exceptions_pass():
         scope.cancel()
         with contextlib.suppress(weft.Cancelled):
             wait_for_ever()
-        1 / 0  # noqa: B018
+        1 / 0
     assert not scope.cancelled_caught
 
 
@@ -426,7 +426,7 @@ def test_what_comes_in_time_is_not_lost():
 
 
 class Model:
-    """What a scope is, in the words of the documentation; and the thread itself, as the outermost."""
+    """What a scope is, in the words of the documentation; and the thread, as the outermost."""
 
     def __init__(self, entered, shield=False):
         self.entered = entered
@@ -548,7 +548,7 @@ class Scopes(RuleBasedStateMachine):
 
 
 def run_machine():
-    from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
+    from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         Scopes,
