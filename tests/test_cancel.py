@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -330,6 +331,13 @@ def test_a_timeout_ends_the_main_threads_wait(waits, name):
         getattr(waits, name)()
 
 
+def test_c_functions_without_any_python_code():
+    lock = threading.Lock()
+    lock.acquire()
+    for fn, *args in [(time.sleep, FOR_EVER), (lock.acquire,), (queue.SimpleQueue().get,)]:
+        assert cancelled(fn, *args).cancelled()
+
+
 def test_yielding_and_sleeping_for_no_time_are_waits():
     def turn(fn, *args):
         while True:
@@ -652,22 +660,46 @@ def stubborn(tmp_path_factory):
     library = ctypes.CDLL(str(path))
     library.stubborn_sem.restype = ctypes.c_void_p
     library.stubborn_sem_wait.argtypes = library.stubborn_sem_post.argtypes = [ctypes.c_void_p]
-    library.count = ctypes.c_int.in_dll(library, "interruptions")
+    library.interruptions = ctypes.c_int.in_dll(library, "interruptions")
+    library.gave_up = ctypes.c_int.in_dll(library, "gave_up")
     return library
 
 
-@pytest.mark.parametrize("name", ["read", "poll", "sleep"])
-def test_a_library_that_tries_again_gets_a_hard_error(stubborn, pair, name):
-    returned = []
-    argument = FOR_EVER if name == "sleep" else pair[0].fileno()
+def call_stubborn(library, name, argument):
+    library.gave_up.value = library.interruptions.value = 0
+    getattr(library, "stubborn_" + name)(argument)
+    pytest.fail("Cancelled is raised as soon as Python is reached")
 
-    def call():
-        stubborn.count.value = 0
-        returned.append(getattr(stubborn, "stubborn_" + name)(argument))
 
-    thread = cancelled(call)
-    assert thread.cancelled()  # when Python was reached, before it could note what was returned
-    assert (returned, stubborn.count.value) == ([], 1)
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("read", errno.ECONNRESET),
+        ("conversation", errno.ECONNRESET),
+        ("conversation_by_flags", errno.ECANCELED),
+        ("select", errno.ECONNRESET),
+        ("poll", 0),
+    ],
+)
+def test_a_library_that_tries_again_is_told_that_its_connection_is_lost(
+    stubborn, pair, name, error
+):
+    pair[0].setblocking(name != "conversation")
+    thread = cancelled(call_stubborn, stubborn, name, pair[0].fileno())
+    assert thread.cancelled()
+    assert (stubborn.gave_up.value, stubborn.interruptions.value) == (error, 1)
+
+
+@pytest.mark.parametrize("name", ["read", "poll", "select"])
+def test_what_is_no_connection_gets_another_error(stubborn, pipe, name):
+    assert cancelled(call_stubborn, stubborn, name, pipe[0]).cancelled()
+    assert (stubborn.gave_up.value, stubborn.interruptions.value)[1] == 1
+    assert stubborn.gave_up.value in (errno.ECANCELED, errno.ENOTSOCK)
+
+
+def test_so_does_one_that_sleeps(stubborn):
+    assert cancelled(call_stubborn, stubborn, "sleep", FOR_EVER).cancelled()
+    assert (stubborn.gave_up.value, stubborn.interruptions.value) == (errno.ECANCELED, 1)
 
 
 def test_a_library_that_cannot_fail_goes_on(stubborn):

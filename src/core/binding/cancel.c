@@ -2,10 +2,12 @@
 #include "cancel.h"
 
 #include "tstate.h"
+#include "tstate_async.h"
 
 PyObject *wf_cancelled;
 
 static uint64_t deliveries; /* in all threads, so far */
+static atomic_uint tellings;
 
 PyDoc_STRVAR(cancelled_doc,
 "Raised in a green thread that is cancelled: in whatever it waits for, or between two bytecodes.\n\n"
@@ -32,7 +34,7 @@ static int64_t due_ns(struct wf_fiber *fiber)
     const struct wf_belongings *own = wf_fiber_has(fiber);
     int64_t first_ns = WF_NEVER;
 
-    if (own == NULL)
+    if (own == NULL || own->hidden)
         return WF_NEVER;
     if (own->told > 0)
         return 0;
@@ -81,10 +83,21 @@ static bool deliver(struct wf_belongings *own, int64_t now_ns)
 
 /* {=== Telling and raising ===} */
 
+unsigned wf_cancel_tellings(void)
+{
+    return tellings;
+}
+
+static void untell(struct wf_belongings *own)
+{
+    own->told = 0;
+    tellings--;
+}
+
 /* CPython may have raised meanwhile what the fiber was told of.  True if so. */
 static bool was_raised(const struct wf_belongings *own, const PyThreadState *tstate)
 {
-    return own->told > 0 && (tstate == NULL || !wf_tstate_has_async(tstate, wf_cancelled));
+    return own->told > 0 && !own->hidden && (tstate == NULL || !wf_tstate_has_async(tstate, wf_cancelled));
 }
 
 /* Attached. */
@@ -93,7 +106,7 @@ static void see_whether_raised(struct wf_fiber *fiber, const PyThreadState *tsta
     struct wf_belongings *own = wf_fiber_has(fiber);
 
     if (was_raised(own, tstate)) {
-        own->told = 0;
+        untell(own);
         wf_cancel_update(fiber);
     }
 }
@@ -120,12 +133,12 @@ bool wf_cancel_take(struct wf_fiber *self)
 {
     struct wf_belongings *own = wf_fiber_has(self);
 
-    if (own == NULL || own->told == 0)
+    if (own == NULL || own->told == 0 || own->hidden)
         return false;
     see_whether_raised(self, PyThreadState_Get());
     if (own->told == 0)
         return false;
-    own->told = 0;
+    untell(own);
     wf_tstate_set_async(PyThreadState_Get(), NULL);
     wf_cancel_update(self);
     return true;
@@ -149,13 +162,14 @@ bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate, int64_t now_n
 {
     struct wf_belongings *own = wf_fiber_has(fiber);
 
-    if (own == NULL)
+    if (own == NULL || own->hidden)
         return false;
     see_whether_raised(fiber, tstate);
     if (own->told == 0 && !deliver(own, now_ns))
         return false;
-    if (own->told < UINT8_MAX)
-        own->told++;
+    own->told_in_c = false;
+    tellings += own->told == 0;
+    own->told += own->told < UINT8_MAX;
     atomic_store(&fiber->cancel_at_ns, 0);
     wf_tstate_set_async(tstate, wf_cancelled);
     return true;
@@ -181,6 +195,14 @@ void wf_cancel_end(struct wf_fiber *self)
     wf_cancel_take(self);
     own->cancel_wanted = false;
     wf_cancel_update(self);
+}
+
+void wf_cancel_forget(struct wf_fiber *self)
+{
+    struct wf_belongings *own = wf_fiber_has(self);
+
+    if (own != NULL && own->told > 0)
+        untell(own);
 }
 
 /* {=== Scopes ===} */

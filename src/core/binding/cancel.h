@@ -15,7 +15,8 @@
  *
  * Told and raised.  weft.Cancelled cannot be raised from inside a C library.  There the green thread is *told*: the call
  * fails, and CPython is left the exception, to be raised when bytecode is reached.  As long as that has not happened every
- * park that can be cancelled is.
+ * park that can be cancelled is.  Bytecode is what called the library, not what the library calls (a codec, a
+ * callback): that would raise it into the library, which may drop it.
  *
  * Invariants
  *   C1  All of this is guarded by the GIL, but cancel_at_ns and `told`, which the fiber's own parks read detached.
@@ -79,10 +80,16 @@ bool wf_cancel_take(struct wf_fiber *self);
  * fiber's.  The fiber is running, or waits for the GIL.  False: nothing is due. */
 bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate, int64_t now_ns);
 
+/* How many green threads have been told and not raised it yet. */
+unsigned wf_cancel_tellings(void);
+
 /* The life of `self` is over but for its destructors: nobody cancels those. */
 void wf_cancel_end(struct wf_fiber *self);
 
 /* {=== Attached or not ===} */
+
+/* The life of `self` is over. */
+void wf_cancel_forget(struct wf_fiber *self);
 
 /* Is a cancellation of the running fiber due?  Changes errno. */
 bool wf_cancel_is_due(struct wf_fiber *self);

@@ -94,6 +94,10 @@ struct wf_belongings {
     uint64_t cancelled;       /* the cancellation that reached it as a whole last; 0: none */
     uint8_t told;             /* how often its calls have failed for a cancellation that Python has not raised yet */
     bool cancel_wanted;       /* as a whole, and not yet done */
+    bool hidden;              /* Python code called by the C code that was told runs, and is let be */
+    bool told_in_c;           /* not between two bytecodes; then, where Python code stood: */
+    const void *told_frame;
+    intptr_t told_instruction;
 };
 
 struct wf_fiber {

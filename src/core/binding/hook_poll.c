@@ -49,6 +49,9 @@ struct wait {
     const sigset_t *mask;     /* or NULL */
     /* Asks without waiting, and returns what the hook shall return; 0: nothing yet. */
     int (*look)(void *arg);
+    /* Says that the connections among the descriptors are lost, as if asked that way, and returns how many; NULL: it
+     * has no way to. */
+    int (*give_up)(void *arg);
     void *arg;
 };
 
@@ -116,6 +119,17 @@ static enum wf_wake wait_for_edges(struct wf_worker *worker, const struct wait *
     return wake == WF_TIMED_OUT && until_ns != deadline_ns ? WF_WOKEN : wake;
 }
 
+/* What the hook shall return; interrupt.h says why. */
+static int interrupted(struct wf_worker *worker, const struct wait *wait)
+{
+    int lost = 0;
+
+    errno = wf_interrupt_errno(worker);
+    if (errno == ECANCELED && wait->give_up != NULL && wf_interrupt_say_lost(worker))
+        lost = wait->give_up(wait->arg);
+    return lost > 0 ? lost : -1;
+}
+
 static int look_until(struct wf_worker *worker, const struct wait *wait, int64_t deadline_ns)
 {
     struct wf_io_waiter few[FEW], *waiters = few;
@@ -130,10 +144,8 @@ static int look_until(struct wf_worker *worker, const struct wait *wait, int64_t
     } while (result == 0 && wake == WF_WOKEN);
     if (waiters != few)
         free(waiters);
-    if (result == 0 && wake == WF_INTERRUPTED) {
-        errno = wf_interrupt_errno(worker);
-        return -1;
-    }
+    if (result == 0 && wake == WF_INTERRUPTED)
+        result = interrupted(worker, wait);
     if (result >= 0)
         errno = error;
     return result;
@@ -175,9 +187,23 @@ static int poll_look(void *arg)
     return real_ppoll(call->fds, call->count, &at_once, call->mask);
 }
 
+static int poll_give_up(void *arg)
+{
+    struct poll_call *call = arg;
+    int lost = 0;
+
+    for (nfds_t i = 0; i < call->count; i++) {
+        struct pollfd *fd = &call->fds[i];
+        bool is_lost = fd->fd >= 0 && wf_io_is_connection(fd->fd);
+        fd->revents = is_lost ? (short)((fd->events & (POLLIN | POLLOUT)) | POLLERR) : 0;
+        lost += is_lost;
+    }
+    return lost;
+}
+
 static int poll_any(struct wf_worker *worker, struct poll_call *call, int64_t timeout_ns)
 {
-    struct wait wait = {call->fds, call->count, call->mask, poll_look, call};
+    struct wait wait = {call->fds, call->count, call->mask, poll_look, poll_give_up, call};
     return look_and_wait(worker, &wait, timeout_ns);
 }
 
@@ -242,6 +268,24 @@ static int select_look(void *arg)
     return result;
 }
 
+/* A lost connection can be read from and written to: it will say so. */
+static int select_give_up(void *arg)
+{
+    struct select_call *call = arg;
+    int lost = 0;
+
+    for (int fd = 0; fd < call->count; fd++)
+        for (int i = 0; i < 3; i++) {
+            if (call->sets[i] == NULL || !FD_ISSET(fd, call->sets[i]))
+                continue;
+            if (i < 2 && wf_io_is_connection(fd))
+                lost++;
+            else
+                FD_CLR(fd, call->sets[i]);
+        }
+    return lost;
+}
+
 static size_t select_list(const struct select_call *call, struct pollfd *fds)
 {
     static const short events[] = {POLLIN, POLLOUT, POLLPRI};
@@ -273,7 +317,7 @@ static int select_wait(struct wf_worker *worker, struct select_call *call, int64
 
     if (fds == NULL)
         return -1;
-    wait = (struct wait){fds, select_list(call, fds), call->mask, select_look, call};
+    wait = (struct wait){fds, select_list(call, fds), call->mask, select_look, select_give_up, call};
     result = look_and_wait(worker, &wait, timeout_ns);
     free(fds);
     if (result == 0)
@@ -346,7 +390,7 @@ static int epoll_look(void *arg)
 static int epoll_any(struct wf_worker *worker, struct epoll_call *call, int64_t timeout_ns)
 {
     struct pollfd fd = {.fd = call->epoll_fd, .events = POLLIN};
-    struct wait wait = {&fd, 1, call->mask, epoll_look, call};
+    struct wait wait = {&fd, 1, call->mask, epoll_look, NULL, call};
 
     return look_and_wait(worker, &wait, timeout_ns);
 }

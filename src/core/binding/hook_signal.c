@@ -13,7 +13,7 @@
  */
 #include "hook.h"
 #include "interrupt.h"
-#include "tstate.h"
+#include "tstate_async.h"
 
 #include <errno.h>
 #include <signal.h>

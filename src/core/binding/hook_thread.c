@@ -15,6 +15,7 @@
 #include "interrupt.h"
 #include "snapshot.h"
 #include "tstate.h"
+#include "tstate_async.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -8,10 +8,14 @@
  *     weft.Cancelled.  This is what makes it exact: the wait ends at once, nothing is half done, a lock is not
  *     taken; the places where CPython looks are those where its authors meant KeyboardInterrupt to come out.
  *   A C library that gives up on EINTR reports an error to Python.
- *   A C library that simply tries again gets ECANCELED, at once, from every call that would wait.
+ *   A C library that simply tries again gets a hard error, at once, from every call that would wait: ECANCELED.  A
+ *     connection it is told is lost (poll: an error; then, from recv and send: ECONNRESET): somewhere in the middle of a
+ *     conversation it cannot be used again, and to clients of databases only that is a reason not to.
  *
  * For the latter two CPython is left the exception as PyThreadState_SetAsyncExc leaves it: it is raised when bytecode is
- * reached, with the library's error as its context.
+ * reached, with the library's error as its context.  Not the bytecode of Python code that the library calls before it
+ * gives up (a codec for its error message, a callback): it would drop an exception from there.  As long as somebody has
+ * been told we look at calls of Python functions (PEP 523), and hide it from those.
  *
  * As a signal would.  CPython calls handlers in the main thread only, and asks pthread_self who is calling.  So between
  * "told" and "raised" a green thread *impersonates* the main one: hook_thread.c answers for it with the
@@ -36,6 +40,13 @@
 #define WF_INTERRUPT_H
 
 #include "sched.h"
+
+/* Was the running fiber told, and its C code has not given up?  For calls that would not wait anyhow. */
+bool wf_interrupt_is_ignored(struct wf_worker *worker);
+
+/* True the first time that poll may say to such code that its connections are lost.  Should it not find that so, it must not
+ * come again and again. */
+bool wf_interrupt_say_lost(struct wf_worker *worker);
 
 /* The errno with which a hook fails: EINTR for a signal, and for a cancellation the first time; ECANCELED then.  May take
  * the GIL for a moment, and park. */

@@ -74,14 +74,35 @@ static bool ask_mode(struct wf_io *io)
 
 /* {=== Waiting ===} */
 
-static bool outcome(struct wf_worker *worker, enum wf_wake wake, bool closed)
+bool wf_io_is_connection(int fd)
+{
+    int type = 0, listens = 0;
+    socklen_t len = sizeof(int);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM
+           && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && !listens;
+}
+
+/* interrupt.h: who does not give up must be told so that he does. */
+static int hard_error(const struct wf_io *io)
+{
+    return wf_io_is_connection(io->fd) ? ECONNRESET : ECANCELED;
+}
+
+static int interrupt_error(const struct wf_io *io)
+{
+    int error = wf_interrupt_errno(io->worker);
+    return error == ECANCELED ? hard_error(io) : error;
+}
+
+static bool outcome(const struct wf_io *io, enum wf_wake wake, bool closed)
 {
     if (wf_unlikely(closed))
         errno = EBADF;
     else if (wake == WF_TIMED_OUT)
         errno = EAGAIN;
     else if (wake == WF_INTERRUPTED)
-        errno = wf_interrupt_errno(worker);
+        errno = interrupt_error(io);
     else
         return true;
     return false;
@@ -103,7 +124,7 @@ bool wf_io_back_off(struct wf_io *io)
     io->worker->outside--;
     if (wake == WF_TIMED_OUT && deadline != io->deadline_ns)
         return true;
-    return outcome(io->worker, wake, false);
+    return outcome(io, wake, false);
 }
 
 /* A datagram socket may refuse to send though it is writable: the peer's queue is full.  No edge will tell. */
@@ -124,6 +145,10 @@ bool wf_io_wait(struct wf_io *io)
     struct wf_io_waiter waiter;
     enum wf_wake wake;
 
+    if (wf_unlikely(wf_interrupt_is_ignored(worker))) {
+        errno = hard_error(io);
+        return false;
+    }
     if (!ask_mode(io))
         return false;
     if (wf_unlikely(refuses_though_ready(io)))
@@ -136,7 +161,7 @@ bool wf_io_wait(struct wf_io *io)
     worker->current->awaited = io->fd;
     wake = wf_park(worker, reasons[io->direction], io->deadline_ns);
     wf_reactor_unwait(&worker->reactor, &waiter);
-    return outcome(worker, wake, waiter.closed);
+    return outcome(io, wake, waiter.closed);
 }
 
 /* {=== Descriptors come and go ===} */

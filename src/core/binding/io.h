@@ -93,6 +93,9 @@ void wf_io_closed(int first, int last);
 /* Somebody made some file non-blocking, or gave a socket a timeout. */
 void wf_io_mode_changed(void);
 
+/* Is `fd` one end of a connection? */
+bool wf_io_is_connection(int fd);
+
 /* Is `fd` a TCP socket?  Asks the kernel the first time. */
 bool wf_io_is_tcp(const struct wf_io *io);
 

@@ -522,6 +522,7 @@ static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
     fiber->vessel = NULL;
     worker->live--;
     worker->active--;
+    wf_cancel_forget(fiber);
     wf_fiber_end(fiber, wf_unpark);
     if (!fiber->joinable) {
         fiber->state = WF_FREE;

@@ -64,11 +64,9 @@ struct wf_quiet {
     int64_t look_ns, pause_ns;
 };
 
-/* interrupt.c: who was told last of a cancellation, where its Python code stood then, and what had happened so far. */
+/* interrupt.c: who was told last of a cancellation, and what had happened until then. */
 struct wf_told {
     struct wf_fiber *fiber; /* NULL: nobody, or it does not matter any more */
-    const void *frame;
-    intptr_t instruction;
     unsigned signals, trips;
 };
 

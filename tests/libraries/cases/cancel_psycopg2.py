@@ -78,14 +78,17 @@ def cancelled_as_a_whole() -> None:
     def run() -> None:
         connection = connect()
         try:
+            connected.set()
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_sleep(60)")
         finally:
             cleaned_up.append(check(connection))
 
+    connected = weft.Event()
     cleaned_up: list[bool] = []
     thread = weft.spawn(run)
-    weft.sleep(0.05)
+    connected.wait()
+    weft.sleep(0.02)
     thread.cancel()
     thread.join(MOST_SECONDS)
     assert thread.done()

@@ -1,0 +1,266 @@
+/* tstate_async.c - see tstate_async.h.
+ *
+ * Nothing here has a public interface that is cheap enough, or does it without being seen by the program.
+ */
+#define Py_BUILD_CORE 1
+#include "tstate_async.h"
+
+#include "internal/pycore_ceval.h"
+#include "internal/pycore_interp.h"
+#include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX < 0x030E0000
+#include "internal/pycore_frame.h"
+#endif
+#undef Py_BUILD_CORE
+
+/* {=== An exception that is raised between two bytecodes ===} */
+
+/* PyThreadState_SetAsyncExc does this too, after a search through all threads. */
+void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception)
+{
+    PyObject *before = tstate->async_exc;
+
+    tstate->async_exc = Py_XNewRef(exception);
+    if (exception != NULL) {
+#if PY_VERSION_HEX < 0x030D0000
+        tstate->interp->ceval.pending.async_exc = 1;
+        _Py_atomic_store_relaxed(&tstate->interp->ceval.eval_breaker, 1);
+#else
+        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+#endif
+    }
+    Py_XDECREF(before);
+}
+
+bool wf_tstate_has_async(const PyThreadState *tstate, const PyObject *exception)
+{
+    return __atomic_load_n(&tstate->async_exc, __ATOMIC_RELAXED) == exception;
+}
+
+/* {=== Where a thread stands ===} */
+
+#if PY_VERSION_HEX < 0x030D0000
+#define CURRENT_FRAME(tstate) ((tstate)->cframe->current_frame)
+#else
+#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
+#endif
+
+void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instruction)
+{
+    struct _PyInterpreterFrame *innermost = CURRENT_FRAME(tstate);
+
+    *frame = innermost;
+    *instruction = 0;
+    if (innermost == NULL)
+        return;
+#if PY_VERSION_HEX < 0x030D0000
+    *instruction = (intptr_t)innermost->prev_instr;
+#elif PY_VERSION_HEX < 0x030E0000
+    *instruction = (intptr_t)innermost->instr_ptr;
+#else
+    *instruction = PyUnstable_InterpreterFrame_GetLasti(innermost);
+#endif
+}
+
+/* {=== Calls of Python functions ===} */
+
+static struct {
+    bool (*enter)(PyThreadState *tstate);
+    void (*leave)(PyThreadState *tstate);
+    _PyFrameEvalFunction evaluate; /* who evaluated frames before us */
+} calls;
+
+static PyObject *evaluate(PyThreadState *tstate, struct _PyInterpreterFrame *frame, int throws)
+{
+    _PyFrameEvalFunction next = calls.evaluate; /* leave, or others, may end the watch */
+    void (*leave)(PyThreadState *) = calls.leave;
+    bool entered = calls.enter != NULL && calls.enter(tstate);
+    PyObject *result = next(tstate, frame, throws);
+
+    if (entered)
+        leave(tstate);
+    return result;
+}
+
+void wf_tstate_watch_calls(bool (*enter)(PyThreadState *tstate), void (*leave)(PyThreadState *tstate))
+{
+    PyInterpreterState *interpreter = PyInterpreterState_Main();
+    _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(interpreter);
+
+    calls.enter = enter;
+    if (enter != NULL && now != evaluate) {
+        calls.leave = leave;
+        calls.evaluate = now;
+        _PyInterpreterState_SetEvalFrameFunc(interpreter, evaluate);
+    } else if (enter == NULL && now == evaluate) {
+        _PyInterpreterState_SetEvalFrameFunc(interpreter, calls.evaluate);
+    }
+}
+
+/* {=== Exceptions that come into Python code ===} */
+
+static bool (*look_at_error)(PyThreadState *tstate, PyObject *exception);
+
+#if PY_VERSION_HEX < 0x030C0000
+
+/* What sys.settrace uses; CPython calls it for exceptions even in a thread that is not being traced otherwise. */
+static int see_event(PyObject *ignored, PyFrameObject *frame, int what, PyObject *arg)
+{
+    (void)ignored;
+    (void)frame;
+    if (what != PyTrace_EXCEPTION || look_at_error == NULL)
+        return 0;
+    return look_at_error(PyThreadState_Get(), PyTuple_GET_ITEM(arg, 1)) ? -1 : 0;
+}
+
+void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
+{
+    look_at_error = look;
+    if (tstate->c_tracefunc == NULL)
+        tstate->c_tracefunc = see_event;
+}
+
+void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
+{
+    (void)others;
+    if (tstate->c_tracefunc == see_event)
+        tstate->c_tracefunc = NULL;
+}
+
+#elif PY_VERSION_HEX < 0x030E0000
+
+/* sys.monitoring knows six tools; it has names for four. */
+#define TOOL 4
+
+/* Called with (code, offset, exception), in any thread. */
+static PyObject *see_raise(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count == 3 && look_at_error != NULL && look_at_error(PyThreadState_Get(), args[2]))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef see_raise_method = {
+    "_see_raise", (PyCFunction)(void (*)(void))see_raise, METH_FASTCALL, "Raises weft.Cancelled instead, perhaps.",
+};
+
+/* Once.  False: somebody else is that tool. */
+static bool become_tool(void)
+{
+    static bool tried, is_tool;
+    PyObject *monitoring = PySys_GetObject("monitoring"), *used, *function, *before = NULL; /* borrowed */
+
+    if (tried)
+        return is_tool;
+    tried = true;
+    used = monitoring ? PyObject_CallMethod(monitoring, "use_tool_id", "is", TOOL, "weft") : NULL;
+    function = used ? PyCFunction_New(&see_raise_method, NULL) : NULL;
+    if (function != NULL)
+        before = PyObject_CallMethod(monitoring, "register_callback", "iiO", TOOL, 1 << PY_MONITORING_EVENT_RAISE,
+                                     function);
+    is_tool = before != NULL;
+    Py_XDECREF(used);
+    Py_XDECREF(function);
+    Py_XDECREF(before);
+    if (!is_tool)
+        PyErr_Clear();
+    return is_tool;
+}
+
+static uint8_t *tools_for_raise(PyThreadState *tstate)
+{
+    return &tstate->interp->monitors.tools[PY_MONITORING_EVENT_RAISE];
+}
+
+/* sys.monitoring.set_events would look through the code of all threads for places to instrument; there are none for this. */
+void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
+{
+    look_at_error = look;
+    if (become_tool())
+        *tools_for_raise(tstate) |= 1 << TOOL;
+}
+
+void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
+{
+    if (!others)
+        *tools_for_raise(tstate) &= (uint8_t)~(1 << TOOL);
+}
+
+#else
+
+void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
+{
+    (void)tstate;
+    look_at_error = look;
+}
+
+void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
+{
+    (void)tstate;
+    (void)others;
+}
+
+#endif
+
+/* {=== Signal handlers ===} */
+
+unsigned long wf_tstate_main_ident(void)
+{
+    return _PyRuntime.main_thread;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+/* PyErr_SetInterruptEx would also wake the main thread's loop of asyncio, and make the main thread look at once: it
+ * might come before the one we want to look. */
+static int *word(volatile void *atomic)
+{
+    return (int *)(uintptr_t)atomic;
+}
+
+int wf_tstate_set_handler(PyObject *handler)
+{
+    PyObject **place = (PyObject **)(uintptr_t)&_PyRuntime.signals.handlers[WF_UNUSABLE_SIGNAL].func;
+    PyObject *before = *place;
+
+    __atomic_store_n(place, Py_NewRef(handler), __ATOMIC_SEQ_CST);
+    Py_XDECREF(before);
+    return 0;
+}
+
+void wf_tstate_trip(void)
+{
+    __atomic_store_n(word(&_PyRuntime.signals.handlers[WF_UNUSABLE_SIGNAL].tripped), 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(word(&_PyRuntime.signals.is_tripped), 1, __ATOMIC_SEQ_CST);
+}
+
+bool wf_tstate_is_tripped(void)
+{
+    return __atomic_load_n(word(&_PyRuntime.signals.is_tripped), __ATOMIC_SEQ_CST);
+}
+
+#else
+
+int wf_tstate_set_handler(PyObject *handler)
+{
+    PyObject *module = PyImport_ImportModule("_signal");
+    PyObject *before = module ? PyObject_CallMethod(module, "signal", "iO", WF_UNUSABLE_SIGNAL, handler) : NULL;
+
+    Py_XDECREF(module);
+    Py_XDECREF(before);
+    return before == NULL ? -1 : 0;
+}
+
+void wf_tstate_trip(void)
+{
+    PyErr_SetInterruptEx(WF_UNUSABLE_SIGNAL);
+}
+
+/* Whether the handlers themselves have been called is not to be seen; but this is reset before they are. */
+bool wf_tstate_is_tripped(void)
+{
+    return _Py_atomic_load_relaxed(&_PyRuntime.ceval.signals_pending);
+}
+
+#endif
