@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import gc
 import os
 import queue
 import socket
@@ -499,6 +500,7 @@ def test_nothing_is_left_wherever_it_is_cancelled(cooperative):
     Between two turns of a green thread everybody else has one, so each of its parks is struck.
     """
     assert cancelled_at(100_000) == "complete"
+    gc.collect()  # what earlier tests have left for it
     before = descriptors(), set(weft.all_threads()), threading.active_count()
     turn = completed = 0
     while completed < 5:
