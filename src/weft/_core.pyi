@@ -263,8 +263,11 @@ def _hold_preemption(change: int, /) -> None:
 def _hold_stalls(change: int, /) -> None:
     """Add to the number of reasons not to report that the running green thread stalls."""
 
-def _watch_stalls(seconds: float | None, report: _StallReporter | None, /) -> None:
-    """Call `report` for each stall that lasts longer than `seconds`; None: for none."""
+def _watch_stalls(seconds: float | None, report: _StallReporter | None, fd: int, /) -> None:
+    """Call `report` for each stall that lasts longer than `seconds`; None: for none.
+
+    While C code holds the GIL for ten times that, some of it is written to `fd` (negative: no).
+    """
 
 def _pause_preemption() -> None:
     """End the watchdog, for a fork."""

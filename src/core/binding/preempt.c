@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
 
 static int (*real_pthread_cond_timedwait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
@@ -43,6 +44,7 @@ static int (*real_pthread_cond_timedwait)(pthread_cond_t *, pthread_mutex_t *, c
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;    /* for the watchdog: stop, new slice, a hog gave way, somebody woke */
+    sem_t ready;               /* it has its thread state */
     pthread_t thread;
     bool running, stop, doze;
     bool off, own_slice;       /* set_preemption(None); set_preemption(a number) */
@@ -61,6 +63,7 @@ static void watchdog_reset(void)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&watchdog.changed, &attr);
     pthread_condattr_destroy(&attr);
+    sem_init(&watchdog.ready, 0, 0);
     watchdog.running = watchdog.stop = watchdog.doze = false;
 }
 
@@ -270,6 +273,7 @@ static void *watch(void *ignored)
     is_watchdog = true;
     state = PyGILState_Ensure();
     own = PyEval_SaveThread();
+    sem_post(&watchdog.ready);
     watchdog.idle_since_ns = watchdog.next_look_ns = wf_now_ns();
     while (wait_for_next_look())
         look_after_all(own);
@@ -296,14 +300,31 @@ static bool is_wanted(void)
     return !watchdog.off || wf_stall_threshold_ns() != WF_NEVER;
 }
 
+/* It needs the GIL for its thread state, and should have that before there is a hog in C code.  With the GIL; if the interpreter
+ * is at its end, the watchdog never comes. */
+static void wait_until_ready(void)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    Py_BEGIN_ALLOW_THREADS
+    sem_timedwait(&watchdog.ready, &until);
+    Py_END_ALLOW_THREADS
+}
+
 void wf_preempt_ensure(void)
 {
+    bool started = false;
+
     if (wf_likely(watchdog.running || !is_wanted()))
         return;
     pthread_mutex_lock(&watchdog.lock);
     if (!watchdog.running)
-        watchdog.running = start_thread();
+        started = watchdog.running = start_thread();
     pthread_mutex_unlock(&watchdog.lock);
+    if (started)
+        wait_until_ready();
 }
 
 bool wf_preempt_running(void)
