@@ -140,9 +140,7 @@ reads_stacks = sys.version_info < (3, 14)
 
 @pytest.mark.parametrize("function", ["nap", "match", "add"])
 def test_c_code_that_holds_the_gil_for_long_is_reported_meanwhile(function):
-    seen = run_program(
-        HOLDING + f"weft.spawn({function}).join()\nover.append(None)\n"
-    )
+    seen = run_program(HOLDING + f"weft.spawn({function}).join()\nover.append(None)\n")
     early = EARLY.match(seen.errors)
     assert early, seen.errors
     assert early[1] == function
@@ -167,7 +165,8 @@ def test_where_there_is_no_descriptor_there_is_a_report_afterwards_only(reports)
 
 def test_nothing_is_said_of_a_region_that_is_known_to_block():
     seen = run_program(
-        HOLDING + """
+        HOLDING
+        + """
 def block():
     with weft.blocking():
         nap()
