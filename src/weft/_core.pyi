@@ -275,6 +275,9 @@ def _pause_preemption() -> None:
 def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
 
+def _waiting_os_threads() -> list[tuple[int, int]]:
+    """(native id, address of the semaphore) of OS threads that wait for one without limit."""
+
 def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
     """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.
 

@@ -1,7 +1,7 @@
 """`weft.Deadlock`: the main green thread is told that nobody can ever run again, and why.
 
 The core calls `judge` in the main green thread when all are parked, no timer, descriptor or
-offloaded call is left, and there is no other OS thread.  Only a signal could change that.  On OS
+offloaded call is left, and every other OS thread waits for a lock, too.  Only a signal could change that.  On OS
 threads such a program hangs, and some hang on purpose: until Ctrl-C.  So, unless asked for more:
 
 - a cycle of waits (each for a lock the next one holds, or for its end) is a deadlock: no signal
@@ -9,7 +9,7 @@ threads such a program hangs, and some hang on purpose: until Ctrl-C.  So, unles
 - ``join()``, ``result()`` or ``exception()`` of a `weft.GreenThread` is one, if the program handles
   no signals.
 
-docs/design/0015 has the reasons.  What looks and tells is imported when it is needed.
+docs/design/0016 and 0024 have the reasons.  What looks and tells is imported when it is needed.
 """
 
 import signal
@@ -78,6 +78,11 @@ def judge(reason: str, awaited: int) -> Deadlock | None:
     threads = {thread.ident: thread for thread in _snapshot.take().threads}
     main = threads[threading.get_ident()]
     main.park = _snapshot.Park(reason, f"waiting ({reason})", awaited, 0, None)
+    waiting = dict(_core._waiting_os_threads())
+    for thread in threads.values():
+        if thread.state == "OS thread" and thread.native_id in waiting:
+            sem = waiting[thread.native_id]
+            thread.park = _snapshot.Park("lock", "waiting for a lock", sem, 0, None)
     waits = _waits.explain(threads.values())
     cycles = [cycle for cycle in _cycles(waits) if _concerns(cycle, main, threads, waits)]
     if not cycles and (_handles_signals() or not (reason == "join" or _mode == "likely")):

@@ -6,6 +6,7 @@
 #include "greenthread.h"
 #include "hook.h"
 #include "io.h"
+#include "bystander.h"
 #include "carry.h"
 #include "offload.h"
 #include "preempt.h"
@@ -94,6 +95,7 @@ static void before_fork(void)
     wf_got_before_fork();
     wf_offload_before_fork();
     wf_carry_before_fork();
+    wf_bystander_before_fork();
     wf_sched_before_fork();
 }
 
@@ -101,6 +103,7 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_bystander_after_fork_parent();
     wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
@@ -113,6 +116,7 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_carry_after_fork_child();
+    wf_bystander_after_fork_child();
     wf_waitlist_after_fork();
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
