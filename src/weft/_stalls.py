@@ -56,13 +56,12 @@ def warn_stalls(seconds: float | None, /, file: TextIO | None = None) -> None:
 
     Raises ValueError unless `seconds` is positive.
     """
-    if seconds is None:
-        _core._watch_stalls(None, None, -1)
-        if _core.get_preemption() is None:
-            _core._pause_preemption()  # the watchdog has nothing left to do
-        return
-    _core._watch_stalls(seconds, Reporter(file), _descriptor(file or sys.stderr))
-    _core._resume_preemption()
+    reporter = Reporter(file) if seconds is not None else None
+    _core._pause_preemption()  # the watchdog has descriptors only if it may have to write
+    try:
+        _core._watch_stalls(seconds, reporter, _descriptor(file or sys.stderr))
+    finally:
+        _core._resume_preemption()
 
 
 class blocking(Region):  # noqa: N801 - read as a word of the language, like contextlib's
