@@ -181,7 +181,8 @@ def test_a_cycle_across_os_threads():
 @knows_holders
 def test_a_cycle_with_a_plain_os_thread():
     seen = run_program(
-        OPPOSITE.format(lock="threading.Lock") + """
+        OPPOSITE.format(lock="threading.Lock")
+        + """
 weft.spawn(int).join()  # only from then on can it be seen that an OS thread waits
 os_thread = threading.Thread(target=transfer, args=(b, a), name="plain", daemon=True)
 os_thread.start()

@@ -218,7 +218,9 @@ def installed() -> bool:
     """Is `install` in force?"""
 
 def set_policy(
-    pattern: str, policy: Literal["park", "release-only", "exclude", "own-thread-locals"], /
+    pattern: str,
+    policy: Literal["park", "release-only", "exclude", "own-thread-locals", "offload"],
+    /,
 ) -> None:
     """Say what becomes of blocking calls that a library makes, where parking would harm it.
 
@@ -233,6 +235,9 @@ def set_policy(
     - ``"own-thread-locals"``: it parks, and each green thread has the library's C or C++
       thread-local variables for itself.  For libraries that remember in them what they were doing.
       To be set before any green thread calls the library.
+    - ``"offload"``: it parks, and what the library computes for long with the GIL released goes on
+      on another OS thread, while the green thread is parked and the others run.  For libraries that
+      keep nothing in thread-local storage meanwhile (docs/design/0023).
 
     If several patterns match, the one set last counts; setting a pattern again replaces its
     policy.  Libraries already loaded obey at once, those loaded later before their first call.

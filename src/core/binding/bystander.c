@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define MOST_LISTED 256
+
 /* On the stack of who waits. */
 struct bystander {
     struct wf_list link;
@@ -96,17 +98,23 @@ size_t wf_bystanders(void)
 
 PyObject *wf_bystander_list(void)
 {
-    PyObject *list = PyList_New(0), *entry;
+    struct bystander copies[MOST_LISTED];
+    size_t count = 0;
+    PyObject *list;
 
+    /* To make an object may run the collector, and so anything. */
     pthread_mutex_lock(&lock);
-    for (struct wf_list *link = all.next; list != NULL && link != &all; link = link->next) {
-        const struct bystander *bystander = bystander_of(link);
-        entry = Py_BuildValue("(iK)", (int)bystander->tid, (unsigned long long)(uintptr_t)bystander->sem);
-        if (entry == NULL || PyList_Append(list, entry) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(entry);
-    }
+    for (struct wf_list *link = all.next; link != &all && count < MOST_LISTED; link = link->next)
+        copies[count++] = *bystander_of(link);
     pthread_mutex_unlock(&lock);
+    list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *entry = Py_BuildValue("(iK)", (int)copies[i].tid, (unsigned long long)(uintptr_t)copies[i].sem);
+        if (entry == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, entry);
+    }
     return list;
 }
 

@@ -19,7 +19,7 @@ int wf_bystand(sem_t *sem, int (*wait)(sem_t *));
 /* How many OS threads certainly wait. */
 size_t wf_bystanders(void);
 
-/* For Python: [(native id, address of the semaphore)].  With the GIL. */
+/* For Python: [(native id, address of the semaphore)], of 256 at most.  With the GIL. */
 PyObject *wf_bystander_list(void);
 
 void wf_bystander_before_fork(void);
