@@ -153,6 +153,27 @@ def test_results_are_right_and_others_run(compute):
     assert during(compute) >= 2
 
 
+def test_numpy():
+    """Values, floating-point flags, and calls from C to Python."""
+    numpy = pytest.importorskip("numpy")
+    library = "_multiarray_umath*"
+    weft.set_policy(library, "offload")
+    try:
+        before = weft.statistics().offloads
+        ones, said = numpy.ones(1 << 20), []
+        sums = results(spawn_each(lambda _: float(numpy.exp(ones).sum()), range(4)))
+        assert sums == [float(numpy.exp(ones).sum())] * 4
+        for kind in (numpy.double, numpy.longdouble):
+            with numpy.errstate(divide="raise"), pytest.raises(FloatingPointError):
+                ones.astype(kind) / numpy.zeros(1 << 20, kind)
+        with numpy.errstate(divide="call", call=lambda *_: said.append(threading.get_ident())):
+            ones / numpy.zeros(1 << 20)
+        assert said == [threading.get_ident()]
+        assert weft.statistics().offloads > before
+    finally:
+        weft.set_policy(library, "park")
+
+
 def test_two_nap_at_the_same_time():
     lasting()
     start = time.monotonic()
