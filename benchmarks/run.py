@@ -136,6 +136,13 @@ PLANS = [
         [Goal(0.1, "gevent"), Goal(250)],
         ["--seconds", "0.5"],
     ),
+    Plan(
+        "compress",
+        "s, pages compressed by four threads, on all processors if it can be",
+        [["weft"], ["weft_parking"], ["os_threads"]],
+        [Goal(1.1, "os_threads")],
+        ["--pages", "8"],
+    ),
 ]
 MILLION_GOAL_MB = 6000
 
