@@ -1,4 +1,4 @@
-"""What any lock, semaphore, event, condition and barrier does, among green threads and OS threads."""
+"""What any lock, semaphore, event, condition and barrier does, among green and OS threads."""
 
 import random
 import threading

@@ -1,5 +1,6 @@
 """What any queue does, among green threads and OS threads."""
 
+import itertools
 import queue
 import random
 import sys
@@ -120,7 +121,7 @@ def test_nothing_is_lost_or_doubled_among_green_and_os_threads(queue_class, size
     got = got_there() + results(getters)
     results(putters)
     expected = {base + number for base in (0, 1000, 2000) for number in range(count)}
-    assert sorted(sum(got, [])) == sorted(expected)
+    assert sorted(itertools.chain(*got)) == sorted(expected)
 
 
 @pytest.mark.parametrize("size", [0, 2])
