@@ -636,7 +636,9 @@ def installed() -> bool:
     """Is `install` in force?"""
 
 def set_policy(
-    pattern: str, policy: Literal["park", "release-only", "exclude", "own-thread-locals"], /
+    pattern: str,
+    policy: Literal["park", "release-only", "exclude", "own-thread-locals", "offload"],
+    /,
 ) -> None:
     """Say what becomes of blocking calls that a library makes, where parking would harm it.
 
@@ -651,6 +653,9 @@ def set_policy(
     - ``"own-thread-locals"``: it parks, and each green thread has the library's C or C++
       thread-local variables for itself.  For libraries that remember in them what they were doing.
       To be set before any green thread calls the library.
+    - ``"offload"``: it parks, and what the library computes for long with the GIL released goes on
+      on another OS thread, while the green thread is parked and the others run.  For libraries that
+      keep nothing in thread-local storage meanwhile (docs/design/0023).
 
     If several patterns match, the one set last counts; setting a pattern again replaces its
     policy.  Libraries already loaded obey at once, those loaded later before their first call.
@@ -681,14 +686,20 @@ def _hold_preemption(change: int, /) -> None:
 def _hold_stalls(change: int, /) -> None:
     """Add to the number of reasons not to report that the running green thread stalls."""
 
-def _watch_stalls(seconds: float | None, report: _StallReporter | None, /) -> None:
-    """Call `report` for each stall that lasts longer than `seconds`; None: for none."""
+def _watch_stalls(seconds: float | None, report: _StallReporter | None, fd: int, /) -> None:
+    """Call `report` for each stall that lasts longer than `seconds`; None: for none.
+
+    While C code holds the GIL for ten times that, some of it is written to `fd` (negative: no).
+    """
 
 def _pause_preemption() -> None:
     """End the watchdog, for a fork."""
 
 def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
+
+def _waiting_os_threads() -> list[tuple[int, int]]:
+    """(native id, address of the semaphore) of OS threads that wait for one without limit."""
 
 def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
     """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.

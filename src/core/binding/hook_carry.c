@@ -1,7 +1,7 @@
 /* hook_carry.c - which released regions are carried away; carry.h has the idea.
  *
  * The policy "offload" says of which libraries.  Among their regions only those are worth it that last: two hand-overs
- * between OS threads take some 20 us, hashing 2 KB takes 5.  A region is known by its *site*, the place that
+ * between OS threads take 2 us and more, up to a hundred on a busy machine; hashing 2 KB takes 5.  A region is known by its *site*, the place that
  * lets go of the GIL, and how long it lasts is guessed from how long it lasted before: what was long once is
  * expected to be long again for a while, as one long region in vain costs more than ten hand-overs in vain.
  * The first of a site is carried.
