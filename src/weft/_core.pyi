@@ -316,9 +316,10 @@ def _clock_outside(change: int, /) -> None:
 def _wait_all_parked() -> None:
     """Park until every other green thread of this OS thread is parked, and none is due to run."""
 
-def _seed_start(number: int, /) -> None:
+def _seed_start(number: int, files: frozenset[str], /) -> None:
     """From now on the seed decides which green thread of this OS thread runs, and until when.
 
+    Within code of `files` there are no points; only a call into them from others is one.
     Gives the calling one its points of preemption, as every one that is spawned from now on; those
     that `threading.Thread` makes get theirs by `_seed_enter`.  Preemption by time must be off.
     """
