@@ -366,6 +366,11 @@ def _frame_slot(frame: FrameType, n: int, /) -> Any:
 def _lock_address(lock: LockType | RLock, /) -> int:
     """Where a lock waits, as a park for it tells; 0 if this version of CPython cannot say."""
 
+def _remove_done_callback(
+    green_thread: GreenThread[Any], fn: Callable[[GreenThread[Any]], object], /
+) -> None:
+    """Take back what `GreenThread.add_done_callback` was given, if it was and was not called yet."""
+
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
