@@ -733,9 +733,10 @@ def _clock_outside(change: int, /) -> None:
 def _wait_all_parked() -> None:
     """Park until every other green thread of this OS thread is parked, and none is due to run."""
 
-def _seed_start(number: int, /) -> None:
+def _seed_start(number: int, files: frozenset[str], /) -> None:
     """From now on the seed decides which green thread of this OS thread runs, and until when.
 
+    Within code of `files` there are no points; only a call into them from others is one.
     Gives the calling one its points of preemption, as every one that is spawned from now on; those
     that `threading.Thread` makes get theirs by `_seed_enter`.  Preemption by time must be off.
     """
@@ -781,6 +782,11 @@ def _frame_slot(frame: FrameType, n: int, /) -> Any:
 
 def _lock_address(lock: _thread.LockType | _thread.RLock, /) -> int:
     """Where a lock waits, as a park for it tells; 0 if this version of CPython cannot say."""
+
+def _remove_done_callback(
+    green_thread: GreenThread[Any], fn: Callable[[GreenThread[Any]], object], /
+) -> None:
+    """Take back what `GreenThread.add_done_callback` was given, if it was and was not called yet."""
 
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
