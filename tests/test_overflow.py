@@ -82,7 +82,7 @@ def ends_well(seen):
 
 
 def ends_in_words(seen, kib):
-    words = re.search(r"overflowed its stack of (\d+) KiB\.", seen.errors)
+    words = re.search(r"overflowed its stack of (\d+) KiB, \d+ Python calls deep", seen.errors)
     return (
         seen.status == -signal.SIGSEGV
         and words is not None

@@ -17,31 +17,67 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
+from weft import _greenlet, _select, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
+    BoundedSemaphore,
+    Cancelled,
+    CancelScope,
+    Channel,
+    Condition,
+    Event,
     GreenThread,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    RLock,
+    Semaphore,
+    ShutDown,
+    SimpleQueue,
     all_threads,
     current,
     get_preemption,
     install,
     installed,
+    move_on_after,
+    select,
     set_policy,
     set_preemption,
     sleep,
     spawn,
     statistics,
+    timeout,
+    timeout_at,
     uninstall,
     yield_now,
 )
 from weft._deadlock import Deadlock, detect_deadlocks
 from weft._dump import dump
+from weft._groups import TaskGroup
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
+from weft._sync import Barrier, local
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "CancelScope",
+    "Cancelled",
+    "Channel",
+    "Condition",
     "Deadlock",
+    "Event",
     "GreenThread",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "SimpleQueue",
+    "TaskGroup",
     "all_threads",
     "blocking",
     "current",
@@ -50,13 +86,18 @@ __all__ = [
     "get_preemption",
     "install",
     "installed",
+    "local",
+    "move_on_after",
     "no_preempt",
     "os_threads",
+    "select",
     "set_policy",
     "set_preemption",
     "sleep",
     "spawn",
     "statistics",
+    "timeout",
+    "timeout_at",
     "to_thread",
     "uninstall",
     "warn_stalls",

@@ -11,7 +11,7 @@ runs Python; times are relative and in seconds, fractions allowed.
 from _thread import LockType, RLock
 from collections.abc import Callable, Coroutine
 from threading import Thread
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, final, overload
 
 from _typeshed import structseq
@@ -51,6 +51,24 @@ class GreenThread(Generic[_T_co]):
     def is_alive(self) -> bool:
         """Is it spawned and not done?"""
 
+    def cancel(self) -> bool:
+        """Raise `Cancelled` in it, once.  True, or False if it is done already.  Does not park.
+
+        It is raised in what it waits for now or will wait for next, or between two bytecodes when
+        it has used up a time slice; one that has not begun never calls its function.  Called again
+        after that, raises it again.  May be called from any thread, and for any green thread, those
+        of `threading.Thread` and the main one included.
+
+        Not raised inside a scope that shields, until that is left.
+        """
+
+    def cancelled(self) -> bool:
+        """Is it done, and did `Cancelled` end it?
+
+        Then `result` and `exception` raise `concurrent.futures.CancelledError`, whose cause is the
+        `Cancelled`, and nothing is reported.  False for those that `spawn` did not make.
+        """
+
     def done(self) -> bool:
         """Has its function returned or raised?  The opposite of `is_alive`."""
 
@@ -69,13 +87,14 @@ class GreenThread(Generic[_T_co]):
 
         Raises what the function raised (the same exception each time), TimeoutError when it is
         not done after `timeout` seconds, and RuntimeError when a green thread waits for itself.
+        If it was cancelled: see `cancelled`.
         """
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait until it is done and return what its function raised, or None.  Parks.
 
         Raises TimeoutError when it is not done after `timeout` seconds, and RuntimeError when a
-        green thread waits for itself.
+        green thread waits for itself.  If it was cancelled: see `cancelled`.
         """
 
     def add_done_callback(self, fn: Callable[[GreenThread[_T_co]], object], /) -> None:
@@ -92,6 +111,93 @@ class GreenThread(Generic[_T_co]):
 
     @classmethod
     def __class_getitem__(cls, item: Any, /) -> Any: ...
+
+class Cancelled(BaseException):
+    """Raised in a green thread that is cancelled, or in a scope that is.
+
+    Raised once for each cancellation, so what catches it can wait again, in `finally` say.  Code
+    that catches it must raise it again: it is what ends the scope, or the green thread.
+
+    In C code that waits, the call fails first: with EINTR, then with ECANCELED.  CPython's own
+    raises `Cancelled` at once; another library's error becomes its `__context__`.
+    """
+
+@final
+class CancelScope:
+    """A block of code that can be cancelled.  A context manager, to be used once.
+
+    ``with weft.CancelScope() as scope: ...`` and, elsewhere, ``scope.cancel()``.
+
+    What waits in the block, or will, raises `Cancelled`; so does Python code that has run for a
+    time slice.  At the block's end the scope catches it, if it was meant for this scope; if what is
+    outside is cancelled as well, it passes.  A cancellation that was not delivered before the
+    block ends is forgotten.
+
+    A scope belongs to the green thread that entered it.  The green threads spawned in the block are
+    not cancelled with it; those of a `TaskGroup` in it are.
+    """
+
+    deadline: float
+    """When it is cancelled, in seconds of `time.monotonic`; `math.inf`: never.
+
+    Settable, also by others while the block runs."""
+
+    shield: bool
+    """Cancellations from outside wait until the block ends: of scopes around it, and of the green
+    thread.  Its own does not.  Settable."""
+
+    def __new__(cls, *, deadline: float | None = None, shield: bool = False) -> CancelScope: ...
+    def cancel(self) -> None:
+        """Cancel the block.  From any thread, also before it is entered.  Does not park."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Has `cancel` been called, or has its deadline come while the block ran?"""
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Did the block end because it was cancelled?"""
+
+    def __enter__(self) -> CancelScope:
+        """Raises RuntimeError if it was entered before.  Switches the hooks on.  Does not park."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool:
+        """Raises RuntimeError in another green thread than entered it.  Does not park."""
+
+def timeout(seconds: float | None, /) -> CancelScope:
+    """A scope whose block may take `seconds`, and else raises TimeoutError; None: no limit.
+
+    The TimeoutError's cause is the `Cancelled` that ended the block, or a C library's error.  If it
+    is the scope's `cancel` that ended it, nothing is raised.  Seconds are counted from this call.
+    """
+
+def timeout_at(when: float | None, /) -> CancelScope:
+    """As `timeout`, until `time.monotonic` reaches `when`."""
+
+def move_on_after(seconds: float | None, /) -> CancelScope:
+    """A scope whose block may take `seconds`, and then ends; `cancelled_caught` tells if it did."""
+
+class Guarded:
+    """A context manager whose subclass has ``_enter()`` and ``_exit(exception)``.
+
+    In these the running green thread is not preempted, so that `Cancelled` is raised there in waits
+    only.
+    """
+
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Any: ...
 
 @final
 class Statistics(structseq[int], tuple[int, int, int, int, int, int, int, int, int, int, int, int]):
@@ -299,6 +405,44 @@ def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) ->
     The judge is told the reason for which the main one was parked, and for what exactly, and
     returns the exception to raise there.
     """
+
+def _clock_start(now_ns: int | None, wall_ns: int | None, /) -> None:
+    """Give the calling OS thread a virtual clock: `testing.virtual_clock` says what that is.
+
+    It stands at these times of CLOCK_MONOTONIC and CLOCK_REALTIME, in nanoseconds, or at the present.
+    Raises RuntimeError if it has one that stands already.
+    """
+
+def _clock_stop() -> None:
+    """Let time pass at the real speed.  The monotonic clock goes on from where it stands.
+
+    Raises RuntimeError if the calling OS thread has no virtual clock, as the next two do.
+    """
+
+def _clock_jump(seconds: float, /) -> None:
+    """Move the virtual clock on.  Does not park: those whose time has come run when the caller does."""
+
+def _clock_grace(seconds: float, /) -> None:
+    """How long, really, to wait for descriptors and other OS threads before the virtual clock jumps."""
+
+def _clock_outside(change: int, /) -> None:
+    """Add to the number of green threads of this OS thread that wait for what takes real time."""
+
+def _wait_all_parked() -> None:
+    """Park until every other green thread of this OS thread is parked, and none is due to run."""
+
+def _seed_start(number: int, /) -> None:
+    """From now on the seed decides which green thread of this OS thread runs, and until when.
+
+    Gives the calling one its points of preemption, as every one that is spawned from now on; those
+    that `threading.Thread` makes get theirs by `_seed_enter`.  Preemption by time must be off.
+    """
+
+def _seed_stop() -> None:
+    """First come, first served again."""
+
+def _seed_enter(frame: FrameType, event: str, argument: object, /) -> None:
+    """For `threading.setprofile`: gives the thread its points of preemption."""
 
 def _snapshot() -> tuple[
     list[

@@ -8,6 +8,7 @@
  */
 #include "deadlock.h"
 
+#include "lock.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
@@ -70,7 +71,7 @@ static int ask(void *ignored)
 static bool can_be_asked(const struct wf_fiber *main)
 {
     return main != NULL && main->state == WF_PARKED
-           && (main->reason == WF_PARK_SEMAPHORE || main->reason == WF_PARK_JOIN);
+           && (main->reason == WF_PARK_SEMAPHORE || main->reason == WF_PARK_JOIN || main->reason >= WF_PARK_LOCK);
 }
 
 static void suspect(struct wf_worker *worker)
@@ -82,7 +83,7 @@ static void suspect(struct wf_worker *worker)
     question.worker = worker;
     question.parks = worker->parks;
     question.reason = main->reason;
-    question.awaited = main->awaited;
+    question.awaited = main->reason == WF_PARK_LOCK ? (intptr_t)wf_lock_holder(main->awaited) : main->awaited;
     if (Py_AddPendingCall(ask, NULL) == 0)
         wf_sched_interrupt();
 }
@@ -91,7 +92,7 @@ static void suspect(struct wf_worker *worker)
 static int64_t patience(struct wf_worker *worker)
 {
     struct wf_quiet *quiet = &worker->quiet;
-    int64_t now_ns = wf_now_ns();
+    int64_t now_ns = wf_real_now_ns();
 
     if (judge == NULL || quiet->judged == worker->parks)
         return -1;
