@@ -18,7 +18,7 @@ DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
 SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.*)
-TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
+TYPED := src/weft tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft
