@@ -1,7 +1,7 @@
 # Step 40: the runtime.  Threads with a state, taking turns in a round.
 #
 # New against step 30: each thread has a thread state of the interpreter's, and the switch changes
-# it with the stack.  A thread runs one plain function; when that returns, the guard is called, which
+# it with the stack.  A thread runs one plain function; when that returns, the guard is called: it
 # says that the slot is free.  What is still missing: see what `python 40_runtime.py trouble` does.
 # (x86-64; CPython 3.11 to 3.13.)
 
