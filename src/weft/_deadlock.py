@@ -68,6 +68,11 @@ def detect_deadlocks(mode: Mode) -> None:
     _core._watch_deadlocks(None if mode == "never" else judge)
 
 
+def detects() -> bool:
+    """Is anybody told of deadlocks?"""
+    return _mode != "never"
+
+
 def judge(reason: str, awaited: int) -> Deadlock | None:
     """The exception to raise in the main green thread, if this is a deadlock.
 

@@ -10,6 +10,7 @@
 
 #include "bystander.h"
 #include "carry.h"
+#include "lock.h"
 #include "offload.h"
 #include "preempt.h"
 
@@ -116,7 +117,7 @@ static int ask(void *ignored)
 static bool can_be_asked(const struct wf_fiber *main)
 {
     return main != NULL && main->state == WF_PARKED
-           && (main->reason == WF_PARK_SEMAPHORE || main->reason == WF_PARK_JOIN);
+           && (main->reason == WF_PARK_SEMAPHORE || main->reason == WF_PARK_JOIN || main->reason >= WF_PARK_LOCK);
 }
 
 static void suspect(struct wf_worker *worker)
@@ -128,7 +129,7 @@ static void suspect(struct wf_worker *worker)
     question.worker = worker;
     question.parks = worker->parks;
     question.reason = main->reason;
-    question.awaited = main->awaited;
+    question.awaited = main->reason == WF_PARK_LOCK ? (intptr_t)wf_lock_holder(main->awaited) : main->awaited;
     if (Py_AddPendingCall(ask, NULL) == 0)
         wf_sched_interrupt();
 }
@@ -143,7 +144,7 @@ static bool is_main(const struct wf_worker *worker)
 static int64_t patience(struct wf_worker *worker)
 {
     struct wf_quiet *quiet = &worker->quiet;
-    int64_t now_ns = wf_now_ns();
+    int64_t now_ns = wf_real_now_ns();
     bool seen = quiet->parks == worker->parks;
 
     quiet->parks = worker->parks;

@@ -93,7 +93,7 @@ static bool say_string(struct wf_text *text, PyObject *string)
     return true;
 }
 
-static void say_place(struct wf_text *text, const struct wf_place *place)
+static void say_place(struct wf_text *text, const struct wf_code_place *place)
 {
     PyObject *file = NULL, *name = NULL;
 
@@ -146,7 +146,7 @@ void wf_say_who(struct wf_text *text, const struct wf_fiber *fiber)
 size_t wf_stack_depth(PyThreadState *tstate)
 {
     const void *frame = wf_tstate_innermost(tstate);
-    struct wf_place place;
+    struct wf_code_place place;
     size_t depth = 0;
 
     while (depth < DEEPEST && wf_tstate_read_frame(&frame, &place))
@@ -159,7 +159,7 @@ void wf_say_stack(struct wf_text *text, PyThreadState *tstate)
     const void *frame = wf_tstate_innermost(tstate);
     size_t depth = wf_stack_depth(tstate);
     bool deep = depth > INNER + OUTER + 1;
-    struct wf_place place;
+    struct wf_code_place place;
 
     for (size_t i = 0; i < depth && wf_tstate_read_frame(&frame, &place); i++)
         if (!deep || i < INNER || i >= depth - OUTER) {

@@ -624,6 +624,18 @@ int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python
     return -1;
 }
 
+/* Those that are installed are met again, and found to be so. */
+int wf_got_extend(size_t count, const char **error)
+{
+    pthread_mutex_lock(&got.lock);
+    bool indexed = index_hooks(got.hooks, count);
+    pthread_mutex_unlock(&got.lock);
+    if (indexed && visit_all(hook_symbols, catch_slots, pthread_mutex_lock))
+        return 0;
+    *error = got.failure;
+    return -1;
+}
+
 void wf_got_uninstall(void)
 {
     if (got.installed)

@@ -61,6 +61,9 @@ void wf_got_resolve(const struct wf_hook *hooks, size_t count);
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
                    const char **error);
 
+/* The table has grown to `count` hooks: installs the new ones as well.  0, or -1 with *error set; then they are not. */
+int wf_got_extend(size_t count, const char **error);
+
 /* Catches what has been loaded or bound since.  Cheap when nothing was.  From any OS thread, with
  * or without the GIL; waits while another is inside dlopen, as dlsym does. */
 void wf_got_rescan(void);

@@ -7,6 +7,7 @@
 #include "hook.h"
 
 #include "carry.h"
+#include "clock.h"
 #include "datastack.h"
 #include "errqueue.h"
 #include "offload.h"
@@ -25,7 +26,7 @@ static const struct wf_hook_family *const families[] = {
     &wf_hooks_thread_local, &wf_hooks_carry,
 };
 #define FAMILIES (sizeof families / sizeof *families)
-#define MOST_HOOKS 224
+#define MOST_HOOKS 240
 
 static struct wf_hook table[MOST_HOOKS];
 static size_t table_len;
@@ -38,17 +39,21 @@ bool wf_hook_in_python(const void *address)
     return dladdr(address, &info) != 0 && info.dli_fbase == python_base;
 }
 
+static void append(const struct wf_hook_family *family)
+{
+    wf_assert(table_len + family->count <= MOST_HOOKS, "more hooks than MOST_HOOKS");
+    memcpy(table + table_len, family->hooks, family->count * sizeof *table);
+    table_len += family->count;
+}
+
 static void collect_table(void)
 {
     Dl_info info;
 
     if (table_len > 0)
         return;
-    for (size_t i = 0; i < FAMILIES; i++) {
-        wf_assert(table_len + families[i]->count <= MOST_HOOKS, "more hooks than MOST_HOOKS");
-        memcpy(table + table_len, families[i]->hooks, families[i]->count * sizeof *table);
-        table_len += families[i]->count;
-    }
+    for (size_t i = 0; i < FAMILIES; i++)
+        append(families[i]);
     wf_got_resolve(table, table_len);
     if (dladdr((void *)PyEval_SaveThread, &info) != 0)
         python_base = info.dli_fbase;
@@ -98,6 +103,21 @@ int wf_hook_ensure(void)
     wf_errqueue_look();
     wf_preempt_ensure();
     return 0;
+}
+
+int wf_hook_add(const struct wf_hook_family *family)
+{
+    const char *error;
+
+    for (size_t i = 0; i < table_len; i++)
+        if (table[i].hook == family->hooks[0].hook)
+            return 0;
+    append(family);
+    wf_got_resolve(table, table_len);
+    if (!installed || wf_got_extend(table_len, &error) == 0)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "weft could not hook more of libc: %s", error);
+    return -1;
 }
 
 /* {=== What Python calls ===} */
@@ -155,6 +175,7 @@ static PyObject *uninstall(PyObject *module, PyObject *ignored)
     wf_thread_set_mode(WF_THREADS_OS);
     wf_signal_unwrap_all();
     wf_got_uninstall();
+    wf_clock_end(); /* nobody is left who waits for its time */
     installed = false;
     Py_RETURN_NONE;
 }

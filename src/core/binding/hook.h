@@ -37,11 +37,13 @@ extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hook
 #define WF_HOOK_FAMILY(family) \
     const struct wf_hook_family wf_hooks_##family = {hooks, sizeof hooks / sizeof *hooks}
 
-/* The worker for which a hook has something to do, or NULL: pass straight through. */
+/* The worker for which a hook has something to do, or NULL: pass straight through.  With a clock of its own there
+ * always is: libc would wait for moments of the real one. */
 static inline struct wf_worker *wf_hook_worker(void)
 {
     struct wf_worker *worker = wf_this_worker;
-    return wf_likely(worker == NULL) || worker->live == 0 || worker->passing > 0 ? NULL : worker;
+    return wf_likely(worker == NULL) || (worker->active == 0 && wf_likely(wf_clock == NULL)) || worker->passing > 0
+               ? NULL : worker;
 }
 
 /* What CPython's pthread_create does. */
@@ -49,6 +51,9 @@ enum wf_thread_mode { WF_THREADS_OS, WF_THREADS_COUNTED, WF_THREADS_GREEN };
 
 /* Installs all hooks unless they are; with the GIL. 0, or -1 with a Python exception. */
 int wf_hook_ensure(void);
+
+/* Adds a family of hooks that few programs need, also to what is installed; with the GIL.  0, or -1 with an exception. */
+int wf_hook_add(const struct wf_hook_family *family);
 
 /* Adds install, uninstall and their kin to the module.  0, or -1 with an exception. */
 int wf_hook_init(PyObject *module);

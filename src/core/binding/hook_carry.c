@@ -75,7 +75,7 @@ static __thread struct region {
 
 static void __attribute__((noinline)) note_begin(struct wf_worker *worker, struct site *site)
 {
-    here = (struct region){site, worker->current, worker->switches, wf_now_ns()};
+    here = (struct region){site, worker->current, worker->switches, wf_real_now_ns()};
 }
 
 static void __attribute__((noinline)) note_carried(struct site *site)
@@ -102,7 +102,7 @@ static int64_t __attribute__((noinline)) end(struct site **site)
         return 0;
     if (worker != NULL && (here.fiber != worker->current || here.switches != worker->switches))
         *site = NULL;
-    return wf_now_ns() - here.began_ns;
+    return wf_real_now_ns() - here.began_ns;
 }
 
 /* Not at its end: it is not a region that computes. */

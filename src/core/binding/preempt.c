@@ -11,6 +11,7 @@
  */
 #include "preempt.h"
 
+#include "cancel.h"
 #include "sched.h"
 #include "stall.h"
 #include "tstate.h"
@@ -98,7 +99,7 @@ static int64_t turn_ns(void)
 
 static bool is_idle(const struct wf_worker *worker)
 {
-    return worker->live == 0 || atomic_load(&worker->inbox.polling);
+    return worker->active == 0 || atomic_load(&worker->inbox.polling);
 }
 
 /* Without descriptors we cannot ask, and take those that wait for theirs to be ready. */
@@ -112,7 +113,8 @@ static bool somebody_is_ready(const struct wf_worker *worker)
 /* Could anybody else run there? */
 static bool somebody_waits(const struct wf_worker *worker, int64_t now_ns)
 {
-    return worker->runq.len > 0 || wf_timer_next(&worker->timers) <= now_ns
+    return worker->runq.len > 0
+           || (!worker->clock.stands && wf_timer_next(&worker->timers) <= now_ns + worker->clock.now_ns)
            || atomic_load(&worker->inbox.head) != NULL || atomic_load(&worker->interrupted)
            || somebody_is_ready(worker);
 }
@@ -121,6 +123,18 @@ static bool somebody_waits(const struct wf_worker *worker, int64_t now_ns)
 static bool somebody_doubts(const struct wf_worker *worker)
 {
     return !wf_list_empty(&worker->reactor.doubted);
+}
+
+/* What the worker's own clock says. */
+static int64_t time_there(const struct wf_worker *worker, int64_t now_ns)
+{
+    return worker->clock.now_ns + (worker->clock.stands ? 0 : now_ns);
+}
+
+/* Its time is over, whether another could run or not. */
+static bool is_cancelled(const struct wf_worker *worker, struct wf_fiber *running, int64_t now_ns)
+{
+    return atomic_load_explicit(&running->cancel_at_ns, memory_order_relaxed) <= time_there(worker, now_ns);
 }
 
 struct look {
@@ -137,7 +151,8 @@ static void look_at(struct wf_worker *worker, void *arg)
     int64_t over_ns;
     bool waits;
 
-    atomic_store_explicit(&worker->clock_ns, look->now_ns, memory_order_relaxed);
+    if (!worker->clock.stands)
+        atomic_store_explicit(&worker->clock_ns, look->now_ns + worker->clock.now_ns, memory_order_relaxed);
     if (look->late)
         worker->watched.stalled_since_ns = look->now_ns;
     if (is_idle(worker) || worker->switches != worker->watched.switches || worker->watched.since_ns == 0) {
@@ -153,7 +168,7 @@ static void look_at(struct wf_worker *worker, void *arg)
         look->next_ns = over_ns < look->next_ns ? over_ns : look->next_ns;
         return;
     }
-    waits = somebody_waits(worker, look->now_ns);
+    waits = somebody_waits(worker, look->now_ns) || is_cancelled(worker, worker->current, look->now_ns);
     if (!waits)
         wf_stall_none(worker, look->now_ns);
     if ((waits || somebody_doubts(worker)) && look->hog_count < MOST_HOGS)
@@ -197,6 +212,9 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
     came = !atomic_exchange(&worker->preempt, false);
+    /* It gave way on its way to the GIL, which we hold: it is between two bytecodes. */
+    if (came && worker->refused == NULL && is_cancelled(worker, worker->gave_way, wf_now_ns()))
+        wf_cancel_tell(worker->gave_way, worker->gave_way->tstate, time_there(worker, wf_now_ns()));
     wf_stall_judge(came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
@@ -417,20 +435,35 @@ static int watchdog_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const str
     return 0;
 }
 
+/* CPython has asked the virtual clock, and the kernel waits by the real one. */
+static struct timespec really(const struct timespec *until)
+{
+    int64_t real_ns = wf_timespec_ns(until) - wf_now_ns() + wf_real_now_ns();
+
+    return (struct timespec){real_ns / WF_NS_PER_S, real_ns % WF_NS_PER_S};
+}
+
 static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
     struct wf_worker *worker = wf_this_worker;
+    struct timespec converted;
 
     if (wf_unlikely(is_watchdog))
         return watchdog_wait(cond, mutex, until);
+    if (wf_unlikely(wf_clock != NULL)) {
+        converted = really(until);
+        until = &converted;
+    }
     if (wf_likely(worker == NULL || !atomic_load_explicit(&worker->preempt, memory_order_relaxed)))
         return real_pthread_cond_timedwait(cond, mutex, until);
     pthread_mutex_unlock(mutex);
     worker->refused = refusal(worker);
+    if (worker->refused == NULL)
+        wf_giving_way(worker);
     atomic_store(&worker->preempt, false);
     tell_watchdog();
     if (worker->refused == NULL)
-        wf_yield_after_look(worker);
+        wf_give_way(worker);
     pthread_mutex_lock(mutex);
     return 0;
 }
