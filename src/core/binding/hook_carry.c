@@ -10,7 +10,7 @@
  * thread there, and to call Python code, which must find its thread state.  So CPython's ways to the GIL are hooked in all
  * libraries, not in those with the policy only.
  *
- * Who wants nobody to run meanwhile (weft.no_preempt) is not carried.
+ * Who wants nobody to run meanwhile (weft.no_preempt) is not carried, nor is anybody while a seed decides who runs.
  */
 #include "carry.h"
 
@@ -83,9 +83,15 @@ static void __attribute__((noinline)) note_carried(struct site *site)
     here = (struct region){.site = site, .fiber = wf_carried(), .began_ns = wf_carried_since_ns()};
 }
 
+/* Under a seed how long things take must not matter. */
+static bool may_leave(const struct wf_worker *worker)
+{
+    return worker->current->no_preempt == 0 && !worker->seed.on;
+}
+
 static void __attribute__((noinline)) begin(struct wf_worker *worker, struct site *site)
 {
-    if (worker->current->no_preempt == 0 && is_worth_it(site) && wf_carry_away(worker))
+    if (may_leave(worker) && is_worth_it(site) && wf_carry_away(worker))
         note_carried(site);
     else
         note_begin(worker, site);
