@@ -17,7 +17,7 @@ BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
-SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.* src/*.py)
+SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
 TYPED := src/weft src/pytest_weft.py tools examples $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:

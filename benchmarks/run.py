@@ -102,6 +102,20 @@ PLANS = [
         ["--messages", "20000"],
     ),
     Plan(
+        "echo_loop",
+        "us of CPU per 64-byte TCP echo of an event loop's Protocol, in a green thread and alone",
+        [["weft"], ["uvloop"], ["weft_beside"], ["weft_asyncio"], ["asyncio"]],
+        [Goal(1.05, "uvloop")],
+        ["--messages", "20000"],
+    ),
+    Plan(
+        "await_ready",
+        "ns of CPU per call of a coroutine that never waits; per switch between tasks",
+        [["weft", "asyncio"], ["uvloop"], ["threadsafe"]],
+        [Goal(0.5, "asyncio")],
+        ["--count", "2000", "--rounds", "3"],
+    ),
+    Plan(
         "hook_idle",
         "ns that a hook adds to a recv in a process without green threads",
         [["weft"]],

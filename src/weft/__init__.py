@@ -20,36 +20,72 @@ written in C under ``src/core``, and the few places where it touches `threading`
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from weft import _greenlet, _threads  # noqa: F401 - they join in by being imported
+from weft import _greenlet, _select, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
+    BoundedSemaphore,
+    Cancelled,
+    CancelScope,
+    Channel,
+    Condition,
+    Event,
     GreenThread,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    RLock,
+    Semaphore,
+    ShutDown,
+    SimpleQueue,
     all_threads,
     current,
     get_preemption,
     install,
     installed,
+    move_on_after,
+    select,
     set_policy,
     set_preemption,
     sleep,
     spawn,
     statistics,
+    timeout,
+    timeout_at,
     uninstall,
     yield_now,
 )
 from weft._deadlock import Deadlock, detect_deadlocks
 from weft._dump import dump
+from weft._groups import TaskGroup
 from weft._offload import os_threads, to_thread
 from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
+from weft._sync import Barrier, local
 
 if TYPE_CHECKING:
     from weft._executor import Executor
     from weft._waiting import as_completed, wait
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "CancelScope",
+    "Cancelled",
+    "Channel",
+    "Condition",
     "Deadlock",
+    "Event",
     "Executor",
     "GreenThread",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "SimpleQueue",
+    "TaskGroup",
     "all_threads",
     "as_completed",
     "blocking",
@@ -59,13 +95,18 @@ __all__ = [
     "get_preemption",
     "install",
     "installed",
+    "local",
+    "move_on_after",
     "no_preempt",
     "os_threads",
+    "select",
     "set_policy",
     "set_preemption",
     "sleep",
     "spawn",
     "statistics",
+    "timeout",
+    "timeout_at",
     "to_thread",
     "uninstall",
     "wait",

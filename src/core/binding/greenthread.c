@@ -2,6 +2,7 @@
 #include "greenthread.h"
 
 #include "api.h"
+#include "cancel.h"
 #include "hook.h"
 #include "tstate.h"
 
@@ -25,6 +26,7 @@ struct wf_green {
     uint16_t collectors;    /* how many wait in result() or exception() */
     bool ended : 1;
     bool failed : 1;
+    bool cancelled : 1;     /* it failed with weft.Cancelled */
     bool collected : 1;     /* somebody has asked for the outcome since it ended */
     bool spawned : 1;       /* by weft.spawn */
     bool daemon : 1;
@@ -33,6 +35,7 @@ struct wf_green {
 static PyTypeObject *green_type;
 static PyObject *report_exception;  /* callable(green thread, exception) */
 static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *run_coroutine;     /* callable(coroutine), returns its result */
 static PyObject *no_stack_error;    /* made early: when it is needed, there is no memory */
 static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
 static uint32_t spawned_count;
@@ -51,7 +54,7 @@ static struct wf_green *green_new(struct wf_fiber *fiber, bool spawned)
     green->name = green->outcome = green->callbacks = green->weakrefs = NULL;
     green->number = 0;
     green->collectors = 0;
-    green->ended = green->failed = green->collected = false;
+    green->ended = green->failed = green->cancelled = green->collected = false;
     green->spawned = spawned;
     green->daemon = fiber->daemon;
     return green;
@@ -97,13 +100,28 @@ static bool green_alive(struct wf_green *self)
     return !self->ended && !wf_fiber_over(self->fiber, self->serial);
 }
 
+/* The name that a function written in Python has, or NULL.  Borrowed. */
+static PyObject *function_name(PyObject *fn)
+{
+    if (PyMethod_Check(fn))
+        fn = PyMethod_GET_FUNCTION(fn);
+    return PyFunction_Check(fn) ? ((PyFunctionObject *)fn)->func_name : NULL;
+}
+
 static PyObject *label_of(PyObject *fn)
 {
-    if (PyFunction_Check(fn))
-        return Py_NewRef(((PyFunctionObject *)fn)->func_name);
-    if (PyMethod_Check(fn))
-        return label_of(PyMethod_GET_FUNCTION(fn));
-    return Py_NewRef(PyUnicode_InternFromString(Py_TYPE(fn)->tp_name));
+    PyObject *name = function_name(fn);
+
+    return name != NULL ? Py_NewRef(name) : PyUnicode_InternFromString(Py_TYPE(fn)->tp_name);
+}
+
+struct wf_green_known wf_green_known(const struct wf_green *green)
+{
+    struct wf_green_known known = {.name = green->name, .number = green->number};
+
+    if (green->spawned && !green->ended)
+        known.function = function_name(green->fn);
+    return known;
 }
 
 /* The handle of a fiber we did not spawn, made when first asked for. */
@@ -158,15 +176,25 @@ static PyObject *call(struct wf_green *self)
     return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
 }
 
+/* An async function has only begun to be called: its green thread is to see it through. */
+static PyObject *call_through(struct wf_green *self)
+{
+    PyObject *result = call(self);
+
+    if (result != NULL && PyCoro_CheckExact(result) && run_coroutine != NULL)
+        Py_SETREF(result, PyObject_CallOneArg(run_coroutine, result));
+    return result;
+}
+
 static PyObject *call_in_context(struct wf_green *self)
 {
     PyObject *result;
 
     if (self->context == NULL)
-        return call(self);
+        return call_through(self);
     if (PyContext_Enter(self->context) < 0)
         return NULL;
-    result = call(self);
+    result = call_through(self);
     if (PyContext_Exit(self->context) < 0) {
         /* The function left a context of its own entered; that ends with the thread. */
         PyErr_WriteUnraisable(self->fn);
@@ -179,7 +207,7 @@ static void report(struct wf_green *self)
 {
     PyObject *result;
 
-    if (!self->failed || self->collectors > 0 || self->collected || report_exception == NULL
+    if (!self->failed || self->cancelled || self->collectors > 0 || self->collected || report_exception == NULL
         || PyErr_GivenExceptionMatches(self->outcome, PyExc_SystemExit))
         return;
     result = PyObject_CallFunctionObjArgs(report_exception, self, self->outcome, NULL);
@@ -232,15 +260,32 @@ static void report_and_end(struct wf_green *self)
         report(self);
 }
 
+/* What came out of the function.  If that was told of a cancellation, an error that comes out before CPython could raise
+ * weft.Cancelled is how the function's C code took it. */
+static PyObject *failure(struct wf_fiber *fiber)
+{
+    PyObject *exception = wf_take_exception(), *error = exception;
+
+    if (!wf_cancel_take(fiber))
+        return exception;
+    PyErr_SetNone(wf_cancelled);
+    exception = wf_take_exception();
+    PyException_SetContext(exception, error);
+    return exception;
+}
+
 static void run_green(struct wf_fiber *fiber)
 {
     struct wf_green *self = fiber->green;
 
-    self->outcome = call_in_context(self);
+    if (wf_cancel_raise(fiber) == 0)
+        self->outcome = call_in_context(self);
     if (self->outcome == NULL) {
-        self->outcome = wf_take_exception();
+        self->outcome = failure(fiber);
         self->failed = true;
+        self->cancelled = PyErr_GivenExceptionMatches(self->outcome, wf_cancelled);
     }
+    wf_cancel_end(fiber);
     report_and_end(self);
     forget_dummy_thread(fiber);
     fiber->green = NULL;
@@ -461,16 +506,34 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
     return 0;
 }
 
+/* What a Future that was cancelled raises. */
+static PyObject *raise_cancelled_error(PyObject *cancelled)
+{
+    PyObject *futures = PyImport_ImportModule("concurrent.futures"), *error;
+
+    error = futures ? PyObject_CallMethod(futures, "CancelledError", NULL) : NULL;
+    Py_XDECREF(futures);
+    if (error == NULL)
+        return NULL;
+    PyException_SetCause(error, Py_NewRef(cancelled));
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return NULL;
+}
+
 PyDoc_STRVAR(result_doc,
 "result($self, /, timeout=None)\n--\n\n"
 "Wait for the end and return what the function returned, or raise what it raised.\n\n"
-"Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds.  Parks.");
+"Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds, CancelledError (of concurrent.futures)\n"
+"if it was cancelled.  Parks.");
 
 static PyObject *green_result(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames)
 {
     if (collect(self, "result", args, nargs, kwnames) < 0)
         return NULL;
+    if (self->cancelled)
+        return raise_cancelled_error(self->outcome);
     if (self->failed) {
         PyErr_SetObject((PyObject *)Py_TYPE(self->outcome), self->outcome);
         return NULL;
@@ -481,13 +544,16 @@ static PyObject *green_result(struct wf_green *self, PyObject *const *args, Py_s
 PyDoc_STRVAR(exception_doc,
 "exception($self, /, timeout=None)\n--\n\n"
 "Wait for the end and return the exception the function raised, or None.\n\n"
-"Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds.  Parks.");
+"Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds, CancelledError (of\n"
+"concurrent.futures) if it was cancelled.  Parks.");
 
 static PyObject *green_exception(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames)
 {
     if (collect(self, "exception", args, nargs, kwnames) < 0)
         return NULL;
+    if (self->cancelled)
+        return raise_cancelled_error(self->outcome);
     return Py_NewRef(self->failed ? self->outcome : Py_None);
 }
 
@@ -497,6 +563,31 @@ static PyObject *green_done(struct wf_green *self, PyObject *ignored)
 {
     (void)ignored;
     return PyBool_FromLong(!green_alive(self));
+}
+
+PyDoc_STRVAR(cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Raise weft.Cancelled in it, once: in what it waits for, or will wait for next.  True unless it is over.\n\n"
+"If it has not begun it never does.  From any thread; what becomes of it join() tells.  Does not park.");
+
+static PyObject *green_cancel(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    if (!green_alive(self))
+        Py_RETURN_FALSE;
+    if (!wf_cancel_want(self->fiber))
+        return PyErr_NoMemory();
+    wf_sched_update_cancel(self->fiber);
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(cancelled_doc,
+"cancelled($self, /)\n--\n\nDid weft.Cancelled end it?  Does not park.");
+
+static PyObject *green_cancelled(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(self->cancelled);
 }
 
 PyDoc_STRVAR(is_alive_doc,
@@ -623,7 +714,7 @@ static PyObject *green_repr(struct wf_green *self)
     if (name == NULL)
         return NULL;
     repr = PyUnicode_FromFormat("<GreenThread(%U, %s%s %lu)>", name,
-                                green_alive(self) ? "alive" : "done",
+                                green_alive(self) ? "alive" : self->cancelled ? "cancelled" : "done",
                                 self->daemon ? " daemon" : "", wf_fiber_ident(self->fiber));
     Py_DECREF(name);
     return repr;
@@ -636,6 +727,8 @@ static PyMethodDef green_methods[] = {
      exception_doc},
     {"done", (PyCFunction)green_done, METH_NOARGS, done_doc},
     {"is_alive", (PyCFunction)green_is_alive, METH_NOARGS, is_alive_doc},
+    {"cancel", (PyCFunction)green_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", (PyCFunction)green_cancelled, METH_NOARGS, cancelled_doc},
     {"add_done_callback", (PyCFunction)green_add_done_callback, METH_O, add_done_callback_doc},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "GreenThread[T], for annotations."},
     {NULL, NULL, 0, NULL},
@@ -701,6 +794,8 @@ static PyObject *yield_now(PyObject *module, PyObject *const *args, Py_ssize_t n
         Py_RETURN_NONE;
     wf_yield(worker);
     if (wf_take_interrupt(worker) && PyErr_CheckSignals() < 0)
+        return NULL;
+    if (wf_cancel_is_possible(worker->current) && wf_cancel_raise(worker->current) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -807,18 +902,20 @@ static PyObject *spawned(PyObject *module, PyObject *ignored)
 }
 
 PyDoc_STRVAR(set_callbacks_doc,
-"_set_callbacks(report_exception, active, /)\n--\n\n"
-"What weft._threads lends: the reporter of uncollected exceptions, and threading's table of threads.");
+"_set_callbacks(report_exception, active, run_coroutine, /)\n--\n\n"
+"What weft._threads lends: the reporter of uncollected exceptions, threading's table of threads, and who\n"
+"sees coroutines through.");
 
 static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)module;
-    if (nargs != 2 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable and a dict");
+    if (nargs != 3 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1]) || !PyCallable_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable, a dict and a callable");
         return NULL;
     }
     Py_XSETREF(report_exception, Py_NewRef(args[0]));
     Py_XSETREF(threading_active, Py_NewRef(args[1]));
+    Py_XSETREF(run_coroutine, Py_NewRef(args[2]));
     Py_RETURN_NONE;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "hook.h"
 
+#include "carry.h"
 #include "clock.h"
 #include "datastack.h"
 #include "errqueue.h"
@@ -22,7 +23,7 @@ static const struct wf_hook_family *const families[] = {
     &wf_hooks_time, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_sigwait,
     &wf_hooks_thread, &wf_hooks_join, &wf_hooks_once, &wf_hooks_semaphore, &wf_hooks_mutex,
     &wf_hooks_rwlock, &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt, &wf_hooks_lookup,
-    &wf_hooks_thread_local,
+    &wf_hooks_thread_local, &wf_hooks_carry,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 #define MOST_HOOKS 240
@@ -221,12 +222,13 @@ static PyObject *thread_counts(PyObject *module, PyObject *ignored)
 {
     struct wf_thread_counts counts = wf_thread_counts();
     struct wf_thread_counts helpers = wf_offload_threads();
+    struct wf_thread_counts carriers = wf_carriers().threads;
 
     (void)module;
     (void)ignored;
-    counts.started += helpers.started;
-    counts.alive += helpers.alive;
-    counts.peak_alive += helpers.peak_alive;
+    counts.started += helpers.started + carriers.started;
+    counts.alive += helpers.alive + carriers.alive;
+    counts.peak_alive += helpers.peak_alive + carriers.peak_alive;
     return Py_BuildValue("nnn", (Py_ssize_t)counts.started, (Py_ssize_t)counts.alive,
                          (Py_ssize_t)counts.peak_alive);
 }
@@ -241,7 +243,7 @@ static PyStructSequence_Field statistics_fields[] = {
     {"switches", "switches from one green thread to another"},
     {"parks", "times a green thread parked"},
     {"polls", "times a reactor was asked for events"},
-    {"offloads", "calls that ran on an OS thread of the pool"},
+    {"offloads", "calls that ran on a helper OS thread, and regions of C code that did"},
     {"os_threads", "OS threads that have a scheduler"},
     {"hooked_symbols", "entries of libc's symbol table that lead to a hook"},
     {"hooked_slots", "call slots in loaded objects that lead to a hook"},
@@ -293,7 +295,7 @@ static PyObject *statistics(PyObject *module, PyObject *ignored)
     wf_worker_each(add_worker, &totals);
     uint64_t values[] = {
         totals.started,     totals.live,    totals.peak_live, totals.runnable,
-        totals.switches,    totals.parks,   totals.polls,     wf_offload_count(),
+        totals.switches,    totals.parks,   totals.polls,     wf_offload_count() + wf_carriers().count,
         totals.workers,     report.symbols, report.slots,     report.objects,
     };
     for (Py_ssize_t i = 0; i < statistics_desc.n_in_sequence; i++) {

@@ -31,7 +31,7 @@ extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hook
     wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
     wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once,
     wf_hooks_semaphore, wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue,
-    wf_hooks_thread_local, wf_hooks_lookup;
+    wf_hooks_thread_local, wf_hooks_lookup, wf_hooks_carry;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
@@ -42,7 +42,7 @@ extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hook
 static inline struct wf_worker *wf_hook_worker(void)
 {
     struct wf_worker *worker = wf_this_worker;
-    return wf_likely(worker == NULL) || (worker->live == 0 && wf_likely(wf_clock == NULL)) || worker->passing > 0
+    return wf_likely(worker == NULL) || (worker->active == 0 && wf_likely(wf_clock == NULL)) || worker->passing > 0
                ? NULL : worker;
 }
 

@@ -16,6 +16,7 @@
  */
 #include "hook.h"
 #include "backoff.h"
+#include "interrupt.h"
 #include "io.h"
 #include "offload.h"
 
@@ -77,7 +78,7 @@ static bool patience_wait(struct patience *patience)
         return again;
     }
     if (wf_backoff_wait(&patience->backoff) == WF_INTERRUPTED) {
-        errno = EINTR;
+        errno = wf_interrupt_errno(patience->backoff.worker);
         return false;
     }
     return true;

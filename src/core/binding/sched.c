@@ -17,6 +17,7 @@
  */
 #include "sched.h"
 
+#include "cancel.h"
 #include "errqueue.h"
 #include "thread_local.h"
 #include "tstate.h"
@@ -228,6 +229,27 @@ void wf_unpark(struct wf_fiber *fiber, uint64_t park_id)
         unpark_elsewhere(fiber, park_id);
 }
 
+/* {=== Cancellation ===} */
+
+/* A park that goes on has its timer set for the old moment; it shall begin anew. */
+static void see_cancel(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+    if (fiber->state == WF_PARKED && !fiber->shielded)
+        make_runnable(worker, fiber, atomic_load(&fiber->cancel_at_ns) == 0 ? WF_INTERRUPTED : WF_WOKEN);
+}
+
+void wf_sched_update_cancel(struct wf_fiber *fiber)
+{
+    wf_cancel_update(fiber);
+    /* It cannot go on without the GIL, which we hold. */
+    if (fiber->preempted && atomic_load(&fiber->cancel_at_ns) == 0)
+        wf_cancel_tell(fiber, fiber->tstate, 0); /* by a call: deadlines are not for us to judge */
+    if (fiber->worker == wf_this_worker)
+        see_cancel(fiber->worker, fiber);
+    else if (!atomic_exchange(&fiber->inbox_posted, true))
+        wf_inbox_post(&fiber->worker->inbox, &fiber->inbox_node);
+}
+
 static void inbox_deliver(struct wf_worker *worker)
 {
     struct wf_inbox_node *node = wf_inbox_take(&worker->inbox);
@@ -237,6 +259,8 @@ static void inbox_deliver(struct wf_worker *worker)
         node = node->next; /* before the node may be posted again */
         atomic_store(&fiber->inbox_posted, false);
         unpark_here(worker, fiber, atomic_load(&fiber->inbox_park));
+        if (wf_cancel_is_possible(fiber))
+            see_cancel(worker, fiber);
     }
 }
 
@@ -500,6 +524,7 @@ static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
     fiber->state = WF_DONE;
     fiber->vessel = NULL;
     worker->live--;
+    worker->active--;
     wf_fiber_end(fiber, wf_unpark);
     if (!fiber->joinable) {
         fiber->state = WF_FREE;
@@ -577,7 +602,8 @@ static inline void note_attachment(struct wf_fiber *self)
     self->attached = wf_tstate_attached(self->tstate);
 }
 
-enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+static inline enum wf_wake park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns,
+                                bool shielded)
 {
     struct wf_fiber *self = worker->current;
     int error = errno;
@@ -586,6 +612,7 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     worker->parks++;
     note_attachment(self);
     self->reason = reason;
+    self->shielded = shielded;
     self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
     self->deadline_ns = deadline_ns;
     self->state = WF_PARKED;
@@ -598,6 +625,39 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     self->awaited = 0;
     errno = error;
     return self->wake;
+}
+
+/* The park is not begun if it would be cancelled at once. */
+static enum wf_wake park_until_cancelled(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    struct wf_fiber *self = worker->current;
+    int error = errno;
+    int64_t cancel_ns;
+    enum wf_wake wake;
+
+    if (atomic_load(&self->cancel_at_ns) == 0 && wf_cancel_is_due(self)) {
+        errno = error;
+        self->park_id = 0;
+        self->awaited = 0;
+        return WF_INTERRUPTED;
+    }
+    cancel_ns = atomic_load(&self->cancel_at_ns);
+    if (cancel_ns >= deadline_ns)
+        return park(worker, reason, deadline_ns, false);
+    wake = park(worker, reason, cancel_ns, false);
+    return wake == WF_TIMED_OUT ? WF_INTERRUPTED : wake;
+}
+
+enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    if (wf_likely(!wf_cancel_is_possible(worker->current)))
+        return park(worker, reason, deadline_ns, false);
+    return park_until_cancelled(worker, reason, deadline_ns);
+}
+
+enum wf_wake wf_park_shielded(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    return park(worker, reason, deadline_ns, true);
 }
 
 void wf_yield(struct wf_worker *worker)
@@ -626,6 +686,24 @@ void wf_yield_after_look(struct wf_worker *worker)
     wf_yield(worker);
 }
 
+void wf_giving_way(struct wf_worker *worker)
+{
+    struct wf_fiber *self = worker->current;
+
+    if (self->kind != WF_GREEN)
+        self->tstate = wf_tstate_bound();
+    self->preempted = true;
+    worker->gave_way = self;
+}
+
+void wf_give_way(struct wf_worker *worker)
+{
+    struct wf_fiber *self = worker->current;
+
+    wf_yield_after_look(worker);
+    self->preempted = false;
+}
+
 void wf_ready_call(struct wf_worker *worker)
 {
     int64_t now;
@@ -641,6 +719,76 @@ void wf_ready_call(struct wf_worker *worker)
         worker->ready_calls = 0;
         wf_yield_after_look(worker); /* a full run queue must not keep the reactor waiting either */
     }
+}
+
+/* {=== Away ===} */
+
+/* Leaves the anteroom for the next fiber, which may be the one that has just left. */
+static void leave_anteroom(struct wf_worker *worker, struct wf_fiber *gone)
+{
+    PyThreadState *attached_to = NULL;
+    struct wf_fiber *next = next_runnable(worker, &attached_to);
+
+    while (wf_unlikely(!prepare(worker, next))) {
+        stillborn(worker, next, gone->tstate, false);
+        next = next_runnable(worker, &attached_to);
+    }
+    switch_to(worker, worker->anteroom, next, NULL);
+}
+
+static void anteroom_main(void *arg)
+{
+    struct wf_worker *worker = arg;
+
+    for (;;) {
+        struct wf_fiber *gone = worker->current;
+        worker->departure.send(gone, worker->departure.arg);
+        leave_anteroom(worker, gone);
+    }
+}
+
+bool wf_sched_has_anteroom(struct wf_worker *worker)
+{
+    if (wf_likely(worker->anteroom != NULL))
+        return true;
+    worker->anteroom = wf_vessel_take(&worker->vessels, WF_SMALL_STACK_SIZE, true);
+    if (worker->anteroom == NULL)
+        return false;
+    wf_context_init(&worker->anteroom->context, worker->anteroom->stack.top, anteroom_main, worker);
+    return true;
+}
+
+void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
+                                          void (*send)(struct wf_fiber *fiber, void *arg), void *arg)
+{
+    struct wf_fiber *self = worker->current;
+
+    wf_park_begin(worker);
+    worker->parks++;
+    note_attachment(self);
+    wf_assert(!self->attached, "a green thread must let go of the GIL before it leaves its OS thread");
+    self->reason = WF_PARK_OFFLOAD;
+    self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
+    self->deadline_ns = WF_NEVER;
+    self->shielded = true;
+    self->state = WF_AWAY;
+    worker->departure = (struct wf_departure){send, arg};
+    wf_context_switch(&self->vessel->context, &worker->anteroom->context);
+    /* Another OS thread: nothing thread-local of the old one may be used from here on. */
+}
+
+void __attribute__((noinline)) wf_go_home(struct wf_fiber *self, const struct wf_context *other)
+{
+    wf_context_switch(&self->vessel->context, other);
+    /* And back. */
+    self->reason = WF_PARK_NONE;
+    arrive(self);
+}
+
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id)
+{
+    __atomic_store_n(&fiber->state, WF_PARKED, __ATOMIC_RELEASE);
+    wf_unpark(fiber, park_id);
 }
 
 /* {=== The life of a vessel ===} */
@@ -719,7 +867,8 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
 
     if (!runq_reserve(&worker->runq, live) || !wf_timer_reserve(&worker->timers, live))
         return false;
-    if (++worker->live == 1)
+    worker->live++;
+    if (++worker->active == 1)
         tell_busy();
     worker->started++;
     if (worker->live > worker->peak_live)
@@ -728,6 +877,16 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
     fiber->state = WF_NEW;
     runq_push(&worker->runq, fiber);
     return true;
+}
+
+void wf_sched_note_scopes(struct wf_worker *worker)
+{
+    struct wf_belongings *own = worker->root ? wf_fiber_has(worker->root) : NULL;
+    size_t before = worker->active;
+
+    worker->active = worker->live + (own != NULL && own->scopes != NULL);
+    if (before == 0 && worker->active > 0)
+        tell_busy();
 }
 
 bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
@@ -775,6 +934,8 @@ void wf_sched_reborn(struct wf_worker *worker)
     worker->signals_to = self; /* CPython, too, makes the forking thread the main one */
     worker->live = is_root ? 0 : 1;
     worker->outside = 0;
+    worker->told.fiber = worker->gave_way = NULL;
+    wf_sched_note_scopes(worker);
     worker->runq.len = 0;
     wf_timer_term(&worker->timers);
     wf_sched_shut(worker);

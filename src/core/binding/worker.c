@@ -113,7 +113,7 @@ static void worker_drain(struct wf_worker *worker)
 {
     while (wf_fiber_each(count_waited_for, worker)) {
         wf_park_begin(worker);
-        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
+        wf_park_shielded(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
     }
 }
 

@@ -1,0 +1,66 @@
+/* permits.c - who gets the next permit; permits.h has the idea. */
+#include "permits.h"
+
+bool wf_permits_pass(struct wf_permits *permits)
+{
+    struct wf_place *first = wf_wait_queue_first(&permits->waits);
+    struct wf_wait *wait = first->wait;
+
+    if (first->called || wait->fiber->worker == wf_this_worker) {
+        wf_serve(first, WF_GIVEN);
+        return true;
+    }
+    permits->free++;
+    first->called = true;
+    wf_unpark(wait->fiber, wait->park_id);
+    return false;
+}
+
+/* Those who wait get what is free. */
+static void pass_all(struct wf_permits *permits)
+{
+    while (permits->free > 0 && wf_wait_queue_first(&permits->waits) != NULL) {
+        permits->free--;
+        if (!wf_permits_pass(permits))
+            return; /* he will look */
+    }
+}
+
+void wf_permits_settle(struct wf_permits *permits, const struct wf_place *place)
+{
+    if (wf_unlikely(place->called))
+        pass_all(permits);
+}
+
+void wf_permits_change(struct wf_permits *permits, Py_ssize_t change)
+{
+    permits->free += change;
+    pass_all(permits);
+}
+
+int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns)
+{
+    struct wf_worker *worker = wf_worker_get();
+    struct wf_place place;
+    struct wf_wait wait;
+    enum wf_wait_end end;
+    bool taken = false;
+
+    if (worker == NULL)
+        return -1;
+    wf_wait_begin(&wait, worker, &place, 1);
+    wf_place_take(&place, &permits->waits);
+    do {
+        end = wf_wait_park(worker, &wait, reason, object, deadline_ns);
+        taken = (end == WF_WAIT_AGAIN || end == WF_WAIT_EXPIRED) && wf_permits_take(permits);
+    } while (end == WF_WAIT_AGAIN && !taken);
+    wf_wait_leave(&wait);
+    if (end == WF_WAIT_BROKEN && wait.served == WF_GIVEN)
+        wf_permits_give(permits);
+    wf_permits_settle(permits, &place);
+    if (end == WF_WAIT_BROKEN)
+        return -1;
+    if (end == WF_WAIT_SERVED)
+        return wait.served == WF_REFUSED ? WF_PERMIT_REFUSED : 1;
+    return taken;
+}
