@@ -19,7 +19,7 @@ static int report_fd;    /* for what is said without Python; negative: nowhere *
 
 /* Where that was said; once for each place is enough. */
 #define MOST_LOST 64
-static struct wf_place lost[MOST_LOST];
+static struct wf_code_place lost[MOST_LOST];
 static size_t lost_count;
 
 /* The watchdog's attempt at a hog. */
@@ -78,7 +78,7 @@ static bool is_lost(void)
 static bool note_lost(PyThreadState *tstate)
 {
     const void *frame = wf_tstate_innermost(tstate);
-    struct wf_place place;
+    struct wf_code_place place;
 
     if (!wf_tstate_read_frame(&frame, &place))
         return true;
