@@ -17,8 +17,8 @@ BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
-SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.* src/weft/*/*.*)
-TYPED := src/weft tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
+SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
+TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft

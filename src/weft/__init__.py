@@ -17,8 +17,8 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import importlib
+import typing
 
 from weft import _greenlet, _select, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
@@ -62,7 +62,7 @@ from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
 from weft._sync import Barrier, local
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from weft._executor import Executor
     from weft._waiting import as_completed, wait
 
@@ -121,7 +121,7 @@ _ASKED_FOR = {"Executor": "_executor", "as_completed": "_waiting", "wait": "_wai
 def __getattr__(name: str) -> object:
     if name not in _ASKED_FOR:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"weft.{_ASKED_FOR[name]}"), name)
+    value = getattr(importlib.import_module(f"weft.{_ASKED_FOR[name]}"), name)
     globals()[name] = value
     return value
 

@@ -27,6 +27,7 @@ from typing import (
 )
 
 from _typeshed import structseq
+from typing_extensions import disjoint_base
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -301,9 +302,13 @@ class _Limits(structseq[Any], tuple[int, int, int, bool]):
 class _AcquireRelease(Protocol):
     """What a condition needs of its lock."""
 
-    def acquire(self, blocking: bool = ..., timeout: float = ..., /) -> bool: ...
-    def release(self) -> None: ...
+    def acquire(self, blocking: bool = ..., timeout: float = ..., /) -> bool:
+        """As `threading.Lock.acquire`."""
 
+    def release(self) -> None:
+        """As `threading.Lock.release`."""
+
+@disjoint_base
 class Lock:
     """`threading.Lock`, for green threads and OS threads, without a system call.
 
@@ -329,6 +334,7 @@ class Lock:
     def _at_fork_reinit(self) -> None:
         """Unlock it, in the child of a fork."""
 
+@disjoint_base
 class RLock:
     """`threading.RLock`: a `Lock` that its owner may acquire again, and only its owner release."""
 
@@ -358,6 +364,7 @@ class RLock:
     def _at_fork_reinit(self) -> None:
         """Unlock it, in the child of a fork."""
 
+@disjoint_base
 class Condition:
     """`threading.Condition`, with a new `RLock` unless it is given a lock: weft's, or any other."""
 
@@ -390,6 +397,7 @@ class Condition:
     def _is_owned(self) -> bool:
         """Does the caller hold the lock?  Of locks that cannot say: does anybody?"""
 
+@disjoint_base
 class Semaphore:
     """`threading.Semaphore`: a counter that is never less than 0.  First come, first served."""
 
@@ -411,6 +419,7 @@ class Semaphore:
 class BoundedSemaphore(Semaphore):
     """`threading.BoundedSemaphore`: ValueError if the counter would exceed what it was at first."""
 
+@disjoint_base
 class Event:
     """`threading.Event`: a flag, and those who wait until it is set."""
 
@@ -468,6 +477,7 @@ class _Queue(Generic[_T]):
     @classmethod
     def __class_getitem__(cls, item: Any, /) -> Any: ...
 
+@disjoint_base
 class Queue(_Queue[_T]):
     """`queue.Queue`, for green threads and OS threads, without a lock inside."""
 
@@ -504,9 +514,11 @@ class LifoQueue(Queue[_T]):
 class PriorityQueue(Queue[_T]):
     """`queue.PriorityQueue`: the smallest item comes out first.  Comparisons may park."""
 
+@disjoint_base
 class SimpleQueue(_Queue[_T]):
     """`queue.SimpleQueue`: without limit and tasks; `put` may be called by destructors, too."""
 
+@disjoint_base
 class Channel(Generic[_T]):
     """Values go from who sends to who receives, in order.
 
@@ -522,7 +534,7 @@ class Channel(Generic[_T]):
     def closed(self) -> bool:
         """Has `close` been called?"""
 
-    def __init__(self, maxsize: int = 0) -> None: ...
+    def __new__(cls, maxsize: int = 0) -> Self: ...
     def send(self, value: _T, block: bool = True, timeout: float | None = None) -> None:
         """Send a value, waiting at most `timeout` seconds for a receiver or for room.  Parks.
 
