@@ -75,8 +75,19 @@ void wf_permits_change(struct wf_permits *permits, Py_ssize_t change)
     pass_all(permits);
 }
 
-int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns)
+static int outcome(const struct wf_wait *wait, enum wf_wait_end end, bool taken)
 {
+    static const int served[] = {[WF_GIVEN] = 1, [WF_REFUSED] = WF_PERMIT_REFUSED, [WF_TAKEN] = WF_PERMIT_TAKEN};
+
+    if (end == WF_WAIT_BROKEN)
+        return -1;
+    return end == WF_WAIT_SERVED ? served[wait->served] : taken;
+}
+
+int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns,
+                    PyObject **value)
+{
+    PyObject *offered = value == NULL ? NULL : *value;
     struct wf_worker *worker = wf_worker_get();
     struct wf_place place;
     struct wf_wait wait;
@@ -86,18 +97,17 @@ int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const voi
     if (worker == NULL)
         return -1;
     wf_wait_begin(&wait, worker, &place, 1);
+    place.value = offered;
     wf_place_take(&place, &permits->waits);
     do {
         end = wf_wait_park(worker, &wait, reason, object, deadline_ns);
         taken = (end == WF_WAIT_AGAIN || end == WF_WAIT_EXPIRED) && wf_permits_take(permits);
     } while (end == WF_WAIT_AGAIN && !taken);
     wf_wait_leave(&wait);
-    if (end == WF_WAIT_BROKEN && wait.served == WF_GIVEN)
+    if (end == WF_WAIT_BROKEN && wait.served == WF_GIVEN && place.value == offered)
         wf_permits_give(permits);
     wf_permits_settle(permits, &place);
-    if (end == WF_WAIT_BROKEN)
-        return -1;
-    if (end == WF_WAIT_SERVED)
-        return wait.served == WF_REFUSED ? WF_PERMIT_REFUSED : 1;
-    return taken;
+    if (value != NULL)
+        *value = place.value;
+    return outcome(&wait, end, taken);
 }
