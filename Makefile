@@ -17,8 +17,8 @@ BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
-SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.* src/weft/*/*.*)
-TYPED := src/weft tools examples $(wildcard tests/libraries/*.py)
+SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
+TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft
@@ -35,6 +35,7 @@ help:
 	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
 	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
+	@echo 'make test-aarch64  the engine on AArch64, under qemu; test-windows: its switch, under wine; test-macos: assembled'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make asan      the C tests under the address and undefined-behaviour sanitizers'
@@ -81,6 +82,7 @@ clean:
 # --- The parts of make test ---------------------------------------------------------------
 
 include tests/engine/engine.mk
+include tests/engine/cross.mk
 include tests/binding/binding.mk
 
 PYTEST_TARGETS := $(VERSIONS:%=pytest-%)

@@ -242,7 +242,9 @@ nap(5)
 
 
 def test_a_fork_while_somebody_is_away():
-    program = AWAY + """
+    program = (
+        AWAY
+        + """
 thread = away(100)
 if os.fork() == 0:
     gate.set()
@@ -256,22 +258,28 @@ os.wait()
 print("parent")
 gate.set()
 """
+    )
     assert run_program(program, flags=NO_FORK_WARNING) == (0, "child\nparent\n", "")
 
 
 def test_the_program_ends_after_who_is_away():
-    program = AWAY + """
+    program = (
+        AWAY
+        + """
 begun = time.monotonic()
 thread = away(100)
 gate.set()
 import atexit
 atexit.register(lambda: print(thread.is_alive(), time.monotonic() - begun > 0.09))
 """
+    )
     assert run_program(program) == (0, "False True\n", "")
 
 
 def test_daemons_that_are_away_are_not_waited_for():
-    program = AWAY + """
+    program = (
+        AWAY
+        + """
 weft.install()
 gate.set()
 before = weft.statistics().offloads
@@ -280,15 +288,19 @@ while weft.statistics().offloads == before:
     weft.yield_now()
 print("over")
 """
+    )
     assert run_program(program) == (0, "over\n", "")
 
 
 def test_it_shows_in_a_dump():
-    program = AWAY + """
+    program = (
+        AWAY
+        + """
 away(20)
 weft.dump(sys.stdout)
 gate.set()
 """
+    )
     seen = run_program(program)
     assert seen.status == 0
     assert "waiting for a call on an OS thread" in seen.output

@@ -1,6 +1,7 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "bystander.h"
 #include "carry.h"
 #include "channel.h"
 #include "clock.h"
@@ -106,6 +107,7 @@ static void before_fork(void)
     wf_got_before_fork();
     wf_offload_before_fork();
     wf_carry_before_fork();
+    wf_bystander_before_fork();
     wf_sched_before_fork();
 }
 
@@ -113,6 +115,7 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_bystander_after_fork_parent();
     wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
@@ -125,6 +128,7 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_carry_after_fork_child();
+    wf_bystander_after_fork_child();
     wf_waitlist_after_fork();
     wf_wait_after_fork_child();
     wf_errqueue_after_fork();
