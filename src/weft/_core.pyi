@@ -9,7 +9,8 @@ runs Python; times are relative and in seconds, fractions allowed.
 """
 
 import _thread
-from collections.abc import Callable, Coroutine
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Awaitable, Callable, Coroutine
 from threading import Thread
 from types import CodeType, FrameType, TracebackType
 from typing import (
@@ -804,6 +805,32 @@ def _remove_done_callback(
 
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
+
+def _first_step(loop: AbstractEventLoop, coroutine: Awaitable[_T], /) -> _T | Any:
+    """Run a coroutine until it first waits, as the current task of `loop`, which only the caller
+    uses now.
+
+    Returns what it returns; or, if it waits, what the callable that was lent makes of it, of what
+    it handed out, and of the task, which is not initialised yet.  If the loop has something to do
+    afterwards, its ``_wake()`` is called.
+
+    Raises what it raises, and RuntimeError in a coroutine of that loop.  Parks only if the
+    coroutine blocks.
+    """
+
+def _lend_asyncio(
+    get_running: Callable[[], AbstractEventLoop | None],
+    set_running: Callable[[AbstractEventLoop | None], None],
+    enter: Callable[[AbstractEventLoop, Task[Any]], None],
+    leave: Callable[[AbstractEventLoop, Task[Any]], None],
+    task_type: type[Task[Any]],
+    begun: Callable[[Coroutine[Any, Any, Any], object, Task[Any]], object],
+    watch_async_gens: Callable[[], None],
+    /,
+) -> None:
+    """What `_first_step` needs of asyncio; whom to call with a coroutine that waits, and in a green
+    thread that takes its first step and has no hooks for asynchronous generators yet.
+    """
 
 def _set_callbacks(
     report_exception: _ExceptionReporter,
