@@ -17,6 +17,9 @@ This file only re-exports.  What the names mean stands in `_core.pyi`; the machi
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
 """
 
+import importlib
+import typing
+
 from weft import _greenlet, _select, _threads  # noqa: F401 - they join in by being imported
 from weft._core import (
     BoundedSemaphore,
@@ -59,6 +62,10 @@ from weft._preemption import no_preempt
 from weft._stalls import blocking, warn_stalls
 from weft._sync import Barrier, local
 
+if typing.TYPE_CHECKING:
+    from weft._executor import Executor
+    from weft._waiting import as_completed, wait
+
 __all__ = [
     "Barrier",
     "BoundedSemaphore",
@@ -68,6 +75,7 @@ __all__ = [
     "Condition",
     "Deadlock",
     "Event",
+    "Executor",
     "GreenThread",
     "LifoQueue",
     "Lock",
@@ -79,6 +87,7 @@ __all__ = [
     "SimpleQueue",
     "TaskGroup",
     "all_threads",
+    "as_completed",
     "blocking",
     "current",
     "detect_deadlocks",
@@ -100,8 +109,21 @@ __all__ = [
     "timeout_at",
     "to_thread",
     "uninstall",
+    "wait",
     "warn_stalls",
     "yield_now",
 ]
+
+_ASKED_FOR = {"Executor": "_executor", "as_completed": "_waiting", "wait": "_waiting"}
+"""Where names are that come with `concurrent.futures`, which few programs need."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ASKED_FOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"weft.{_ASKED_FOR[name]}"), name)
+    globals()[name] = value
+    return value
+
 
 __version__ = "0.1.0"

@@ -103,6 +103,8 @@ class GreenPriorityQueueTest(_OnGreenThreads, test_queue.PriorityQueueTest, unit
 
 
 class GreenSimpleQueueTest(_OnGreenThreads, test_queue.BaseSimpleQueueTest, unittest.TestCase):
+    queue = QUEUES
+
     def setUp(self):
         self.type2test = weft.SimpleQueue
         super().setUp()

@@ -97,7 +97,7 @@ static void carry(struct carrier *self)
     uint64_t park_id = fiber->park_id;
 
     carrying = self;
-    self->since_ns = wf_now_ns();
+    self->since_ns = wf_real_now_ns();
     wf_context_switch(&self->context, &fiber->vessel->context);
     carrying = NULL;
     /* Idle first: the fiber may want a carrier again at once. */

@@ -919,12 +919,35 @@ static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(remove_done_callback_doc,
+"_remove_done_callback(green_thread, fn, /)\n--\n\nTake back what add_done_callback was given, if it was.");
+
+static PyObject *remove_done_callback(PyObject *module, PyObject *args)
+{
+    struct wf_green *self;
+    PyObject *fn;
+    Py_ssize_t i;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O", green_type, &self, &fn))
+        return NULL;
+    if (self->callbacks == NULL)
+        Py_RETURN_NONE;
+    i = PySequence_Contains(self->callbacks, fn) == 1 ? PySequence_Index(self->callbacks, fn) : -1;
+    if (i >= 0 && PySequence_DelItem(self->callbacks, i) < 0)
+        return NULL;
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"spawn", (PyCFunction)(void (*)(void))spawn, METH_FASTCALL | METH_KEYWORDS, spawn_doc},
     {"yield_now", (PyCFunction)(void (*)(void))yield_now, METH_FASTCALL, yield_now_doc},
     {"sleep", green_sleep, METH_O, sleep_doc},
     {"current", current, METH_NOARGS, current_doc},
     {"all_threads", all_threads, METH_NOARGS, all_threads_doc},
+    {"_remove_done_callback", remove_done_callback, METH_VARARGS, remove_done_callback_doc},
     {"_spawned", spawned, METH_NOARGS, spawned_doc},
     {"_set_callbacks", (PyCFunction)(void (*)(void))set_callbacks, METH_FASTCALL, set_callbacks_doc},
     {NULL, NULL, 0, NULL},

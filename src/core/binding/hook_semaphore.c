@@ -11,6 +11,7 @@
  * table: their waiters try again now and then.
  */
 #include "backoff.h"
+#include "bystander.h"
 #include "hook.h"
 #include "interrupt.h"
 #include "waitlist.h"
@@ -108,7 +109,7 @@ static int hook_sem_wait(sem_t *sem)
     struct wf_worker *worker = wf_hook_worker();
 
     if (worker == NULL)
-        return real_sem_wait(sem);
+        return is_shared(sem) ? real_sem_wait(sem) : wf_bystand(sem, real_sem_wait);
     return wait_until(worker, sem, WF_NEVER);
 }
 

@@ -1,10 +1,12 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "bystander.h"
 #include "carry.h"
 #include "channel.h"
 #include "clock.h"
 #include "condition.h"
+#include "coroutine.h"
 #include "deadlock.h"
 #include "errqueue.h"
 #include "event.h"
@@ -105,6 +107,7 @@ static void before_fork(void)
     wf_got_before_fork();
     wf_offload_before_fork();
     wf_carry_before_fork();
+    wf_bystander_before_fork();
     wf_sched_before_fork();
 }
 
@@ -112,6 +115,7 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_bystander_after_fork_parent();
     wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
@@ -124,6 +128,7 @@ static void after_fork_child(void)
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
     wf_carry_after_fork_child();
+    wf_bystander_after_fork_child();
     wf_waitlist_after_fork();
     wf_wait_after_fork_child();
     wf_errqueue_after_fork();
@@ -136,7 +141,8 @@ static int exec_module(PyObject *module)
 {
     limits_type = PyStructSequence_NewType(&limits_desc);
     if (limits_type == NULL || wf_tstate_init() < 0 || wf_scope_init(module) < 0
-        || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+        || wf_green_init(module) < 0 || wf_coroutine_init(module) < 0
+        || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
         || wf_deadlock_init(module) < 0 || wf_clock_init(module) < 0 || wf_seed_init(module) < 0
         || wf_lock_init(module) < 0 || wf_semaphore_init(module) < 0

@@ -752,7 +752,9 @@ void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
     self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
     self->deadline_ns = WF_NEVER;
     self->shielded = true;
+    worker->outside++;
     self->state = WF_AWAY;
+    worker->outside++;
     worker->departure = (struct wf_departure){send, arg};
     wf_context_switch(&self->vessel->context, &worker->anteroom->context);
     /* Another OS thread: nothing thread-local of the old one may be used from here on. */
@@ -762,6 +764,7 @@ void __attribute__((noinline)) wf_go_home(struct wf_fiber *self, const struct wf
 {
     wf_context_switch(&self->vessel->context, other);
     /* And back. */
+    self->worker->outside--;
     self->reason = WF_PARK_NONE;
     arrive(self);
 }

@@ -8,11 +8,14 @@
 #include "sched.h"
 #include "tstate.h"
 
-/* Tempers are powers of two up to this one. */
-#define MOST_TEMPER_BITS 10
+/* Tempers: at most two to the power of so many points lie between two preemptions. */
+#define LEAST_TEMPER 4
+#define MOST_TEMPER 11
 
 /* Points that count as a look at the clock (base.h): who loops through so many may be waiting for time to pass. */
 #define POINTS_PER_LOOK 1024
+
+static PyObject *insides; /* the set of files within which there are no points */
 
 /* {=== The generator ===}
  *
@@ -34,17 +37,15 @@ size_t wf_seed_choose(struct wf_seed *seed, size_t count)
 
 static uint32_t draw_countdown(struct wf_seed *seed)
 {
-    return 1 + (uint32_t)wf_seed_choose(seed, 2 * seed->temper - 1);
+    uint32_t least = UINT32_C(1) << wf_seed_choose(seed, seed->temper);
+
+    return least + (uint32_t)wf_seed_choose(seed, least);
 }
 
 static void begin(struct wf_seed *seed, uint64_t number)
 {
-    size_t bits, other;
-
     *seed = (struct wf_seed){.on = true, .state = number};
-    bits = wf_seed_choose(seed, MOST_TEMPER_BITS);
-    other = wf_seed_choose(seed, MOST_TEMPER_BITS);
-    seed->temper = UINT32_C(2) << (bits < other ? bits : other); /* the programs one explores are small, mostly */
+    seed->temper = LEAST_TEMPER + (uint32_t)wf_seed_choose(seed, MOST_TEMPER - LEAST_TEMPER + 1);
     seed->countdown = draw_countdown(seed);
 }
 
@@ -56,22 +57,35 @@ static bool may_give_way(const struct wf_worker *worker)
            && !wf_tstate_in_destructor(wf_tstate_bound());
 }
 
-static bool imports(PyFrameObject *frame)
-{
-    static const char importers[] = "<frozen importlib";
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    const char *file = PyUnicode_AsUTF8(code->co_filename); /* kept with the string */
-    bool imports = file != NULL && strncmp(file, importers, sizeof importers - 1) == 0;
+enum place { OUTSIDE, INSIDE, FROZEN };
 
-    Py_DECREF(code);
-    return imports;
+/* Is its code in one of the files that are left alone?  Takes the reference, which may be NULL. */
+static enum place place_of(PyFrameObject *frame)
+{
+    PyCodeObject *code = frame != NULL ? PyFrame_GetCode(frame) : NULL;
+    enum place place = OUTSIDE;
+
+    if (code != NULL && PySet_Contains(insides, code->co_filename) == 1)
+        place = PyUnicode_READ_CHAR(code->co_filename, 0) == '<' ? FROZEN : INSIDE;
+    Py_XDECREF(code);
+    Py_XDECREF(frame);
+    return place;
 }
 
-static void point(struct wf_worker *worker, PyFrameObject *frame)
+/* A call from outside is a point like any other; but not if it imports, since that depends on what others imported. */
+static bool counts(PyFrameObject *frame, int what)
+{
+    enum place place = place_of((PyFrameObject *)Py_NewRef((PyObject *)frame));
+
+    return place == OUTSIDE
+           || (place == INSIDE && what == PyTrace_CALL && place_of(PyFrame_GetBack(frame)) == OUTSIDE);
+}
+
+static void point(struct wf_worker *worker, PyFrameObject *frame, int what)
 {
     struct wf_seed *seed = &worker->seed;
 
-    if (worker->live == 0 || imports(frame))
+    if (worker->live == 0 || !counts(frame, what))
         return;
     if (++seed->passed % POINTS_PER_LOOK == 0)
         wf_sched_pass_time();
@@ -101,7 +115,7 @@ static int on_call(PyObject *ignored, PyFrameObject *frame, int what, PyObject *
     if (what == PyTrace_CALL)
         worker->seed.frame = NULL; /* it may lie where another lay */
     if (what == PyTrace_CALL || what == PyTrace_C_RETURN || what == PyTrace_C_EXCEPTION)
-        point(worker, frame);
+        point(worker, frame, what);
     return 0;
 }
 
@@ -123,7 +137,7 @@ static int on_line(PyObject *ignored, PyFrameObject *frame, int what, PyObject *
     (void)ignored;
     (void)arg;
     if (worker != NULL && what == PyTrace_LINE && has_jumped_back(&worker->seed, frame))
-        point(worker, frame);
+        point(worker, frame, what);
     return 0;
 }
 
@@ -135,18 +149,20 @@ void wf_seed_enter(void)
 /* {=== What Python calls ===} */
 
 PyDoc_STRVAR(start_doc,
-"_seed_start(number, /)\n--\n\n"
+"_seed_start(number, files, /)\n--\n\n"
 "From now on the seed decides what runs on this OS thread.  The time-based preemption must be off.");
 
-static PyObject *start(PyObject *module, PyObject *number)
+static PyObject *start(PyObject *module, PyObject *args)
 {
     struct wf_worker *worker = wf_worker_get();
-    uint64_t value = PyLong_AsUnsignedLongLongMask(number);
+    unsigned long long number;
+    PyObject *files;
 
     (void)module;
-    if (worker == NULL || PyErr_Occurred())
+    if (worker == NULL || !PyArg_ParseTuple(args, "KO!:_seed_start", &number, &PyFrozenSet_Type, &files))
         return NULL;
-    begin(&worker->seed, value);
+    Py_XSETREF(insides, Py_NewRef(files));
+    begin(&worker->seed, number);
     wf_seed_enter();
     Py_RETURN_NONE;
 }
@@ -182,7 +198,7 @@ static PyObject *enter(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 }
 
 static PyMethodDef functions[] = {
-    {"_seed_start", start, METH_O, start_doc},
+    {"_seed_start", start, METH_VARARGS, start_doc},
     {"_seed_stop", stop, METH_NOARGS, stop_doc},
     {"_seed_enter", (PyCFunction)(void (*)(void))enter, METH_FASTCALL, enter_doc},
     {NULL, NULL, 0, NULL},

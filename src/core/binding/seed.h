@@ -9,11 +9,13 @@
  * Points are found by a profile function (calls and returns) and a trace function (jumps), which every green thread has
  * in its thread state.  A program's own have precedence: then there are no points of that kind in that thread.
  *
- * The first thing a seed decides is its temper: whether points between two preemptions are few or many.
- * Some races need one preemption at the right place, others several in a row.
+ * How many points lie between two preemptions is drawn anew each time, few as likely as many (evenly on a logarithmic
+ * scale): a race needs one green thread to be stopped at the right place, and then another to get far.  How many
+ * are the most is the *temper* of a seed, the first thing drawn from it: small programs and large ones differ.
  *
- * What a program does before it has a second thread is not counted, nor what the import system does: the same seed
- * shall mean the same whether or not modules were imported, or compiled, before.
+ * What a program does before it has a second thread is not counted, nor what some modules do within themselves: the
+ * import system, since the same seed shall mean the same whether or not modules were imported, or compiled, before;
+ * and threading, whose points are many and would drown the program's own.
  */
 #ifndef WF_SEED_H
 #define WF_SEED_H
@@ -28,8 +30,8 @@ struct wf_worker;
 struct wf_seed {
     bool on;
     uint64_t state;         /* of the generator */
-    uint32_t temper;        /* mean number of points between two preemptions */
-    uint32_t countdown;     /* points until the next */
+    uint32_t temper;
+    uint32_t countdown;     /* points until the next preemption */
     uint32_t passed;        /* points so far; it wraps */
     const void *frame;      /* where the last line was: its frame, not to be followed, and the instruction */
     int instruction;

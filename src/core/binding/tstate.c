@@ -446,7 +446,7 @@ PyThreadState *wf_tstate_holder(void)
 #elif PY_VERSION_HEX >= 0x030C0000
     return (PyThreadState *)_Py_atomic_load_relaxed(&PyInterpreterState_Main()->ceval.gil->last_holder);
 #else
-    return (PyThreadState *)_Py_atomic_load_relaxed(&_PyRuntime.ceval.gil.last_holder);
+    return _PyThreadState_UncheckedGet(); /* the process's; the GIL does not note a swap */
 #endif
 }
 
@@ -522,6 +522,11 @@ bool wf_tstate_call_soon(int (*call)(void *))
     (void)call;
     return false;
 #endif
+}
+
+bool wf_tstate_tells_of_async_gens(void)
+{
+    return PyThreadState_Get()->async_gen_finalizer != NULL;
 }
 
 PyObject *wf_take_exception(void)
