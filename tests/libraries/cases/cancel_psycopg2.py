@@ -1,12 +1,14 @@
 """PostgreSQL queries that are cancelled while they run, at every stage of a connection's life.
 
-libpq tries again when its poll is interrupted, so it gets a hard error the next time.  Whatever psycopg2 makes of that,
-the connection must say that it is closed, or work: it must never hang, nor give one query another's answer.
+libpq tries again when its poll is interrupted, so it is told that its connection is lost.
+Whatever psycopg2 makes of that, the connection must say that it is closed, or work: it must never
+hang, nor give one query another's answer.
 """
 
 import os
 
 import psycopg2
+
 import weft
 
 NAME = "psycopg2, cancelled"
