@@ -53,6 +53,12 @@ def reported(monkeypatch):
 # --- What is cancelled ---------------------------------------------------------------------
 
 
+def child(**options):
+    """A process; starting it waits too, and one that is cancelled then is lost."""
+    with weft.CancelScope(shield=True):
+        return subprocess.Popen(["sleep", str(FOR_EVER)], **options)
+
+
 class Waits:
     """One method for each thing to wait for; `enter` is for what must be closed."""
 
@@ -215,7 +221,7 @@ class Waits:
             gate.set()
 
     def subprocess(self):
-        process = subprocess.Popen(["sleep", str(FOR_EVER)])
+        process = child()
         try:
             process.wait()
         finally:
@@ -223,7 +229,7 @@ class Waits:
             process.wait()
 
     def waitpid(self):
-        process = subprocess.Popen(["sleep", str(FOR_EVER)])
+        process = child()
         try:
             os.waitpid(process.pid, 0)
         finally:
@@ -231,7 +237,7 @@ class Waits:
             process.wait()
 
     def communicate(self):
-        process = subprocess.Popen(["sleep", str(FOR_EVER)], stdout=subprocess.PIPE)
+        process = child(stdout=subprocess.PIPE)
         try:
             process.communicate(timeout=FOR_EVER)
         finally:
@@ -239,12 +245,12 @@ class Waits:
             process.communicate()
 
     def process_lock(self):
-        lock = multiprocessing.get_context("spawn").Lock()
+        lock = multiprocessing.get_context("fork").Lock()
         lock.acquire()
         lock.acquire()
 
     def process_lock_with_a_timeout(self):
-        lock = multiprocessing.get_context("spawn").Lock()
+        lock = multiprocessing.get_context("fork").Lock()
         lock.acquire()
         lock.acquire(timeout=FOR_EVER)
 

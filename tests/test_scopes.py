@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support import PROMPT_SECONDS, in_os_thread, settle, wait_until
 
 import weft
+from weft.testing import virtual_clock
 
 FOR_EVER = 1000  # seconds
 
@@ -390,6 +391,14 @@ def test_it_can_be_moved_by_another_os_thread():
         wait_for_ever()
     moved()
     assert scope.cancelled_caught
+
+
+def test_a_virtual_clock_is_the_deadlines_clock():
+    with virtual_clock():
+        began = time.monotonic()
+        with pytest.raises(TimeoutError), weft.timeout(3600):
+            threading.Event().wait()
+        assert time.monotonic() - began == pytest.approx(3600)
 
 
 def test_many_timeouts_at_once():

@@ -205,6 +205,13 @@ void wf_cancel_forget(struct wf_fiber *self)
         untell(own);
 }
 
+void wf_cancel_after_fork_child(struct wf_fiber *survivor)
+{
+    const struct wf_belongings *own = wf_fiber_has(survivor);
+
+    tellings = own != NULL && own->told > 0;
+}
+
 /* {=== Scopes ===} */
 
 bool wf_scope_enter(struct wf_scope *scope, struct wf_fiber *self)

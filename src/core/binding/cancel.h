@@ -91,6 +91,9 @@ void wf_cancel_end(struct wf_fiber *self);
 /* The life of `self` is over. */
 void wf_cancel_forget(struct wf_fiber *self);
 
+/* In the child of a fork: nobody else lives, told or not. */
+void wf_cancel_after_fork_child(struct wf_fiber *survivor);
+
 /* Is a cancellation of the running fiber due?  Changes errno. */
 bool wf_cancel_is_due(struct wf_fiber *self);
 

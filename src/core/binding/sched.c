@@ -919,6 +919,7 @@ void wf_sched_reborn(struct wf_worker *worker)
     worker->live = is_root ? 0 : 1;
     worker->outside = 0;
     worker->told.fiber = NULL;
+    wf_cancel_after_fork_child(self);
     wf_sched_note_scopes(worker);
     worker->runq.len = 0;
     wf_timer_term(&worker->timers);

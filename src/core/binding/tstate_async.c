@@ -99,7 +99,9 @@ void wf_tstate_watch_calls(bool (*enter)(PyThreadState *tstate), void (*leave)(P
 
 /* {=== Exceptions that come into Python code ===} */
 
+#if PY_VERSION_HEX < 0x030E0000
 static bool (*look_at_error)(PyThreadState *tstate, PyObject *exception);
+#endif
 
 #if PY_VERSION_HEX < 0x030C0000
 
@@ -192,7 +194,7 @@ void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
 void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
 {
     (void)tstate;
-    look_at_error = look;
+    (void)look;
 }
 
 void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
