@@ -219,6 +219,7 @@ class Waits:
             thread.join()
         finally:
             gate.set()
+            thread.join()
 
     def subprocess(self):
         process = child()
