@@ -61,6 +61,13 @@ def test_a_cancelled_future_is_done_and_has_not_failed(gate):
     assert weft.wait([cancelled, slow], INSTANT_SECONDS, FIRST_EXCEPTION) == ({cancelled}, {slow})
 
 
+def test_a_cancelled_green_thread_is_done_and_has_not_failed(gate):
+    cancelled, slow = weft.spawn(gate.wait), weft.spawn(gate.wait)
+    weft.spawn(cancelled.cancel)
+    assert weft.wait([cancelled], PROMPT_SECONDS).done == {cancelled}
+    assert weft.wait([cancelled, slow], INSTANT_SECONDS, FIRST_EXCEPTION) == ({cancelled}, {slow})
+
+
 def test_gives_up_after_the_timeout(gate):
     slow, quick = weft.spawn(gate.wait), weft.spawn(int)
     assert weft.wait([slow, quick], timeout=INSTANT_SECONDS) == ({quick}, {slow})

@@ -34,14 +34,19 @@ INSIDES = frozenset(
 """Files within whose code green threads are not preempted: seed.h says why."""
 
 
-def begin(number: int, *, real_time: bool = False) -> None:
+def begin(number: int) -> None:
     """From now on `number` decides what runs on this OS thread."""
     _core.set_preemption(None)
     threading.setprofile(_core._seed_enter)
+    _core._seed_start(number, INSIDES)
+
+
+def begin_program(number: int, *, real_time: bool) -> None:
+    """The same for a program that is about to begin."""
     if not real_time:
         _core._clock_start(MONOTONIC_NS, WALL_NS)
     gc.collect()
-    _core._seed_start(number, INSIDES)
+    begin(number)
 
 
 def serve(commands: int, replies: int) -> int | None:
@@ -54,7 +59,7 @@ def serve(commands: int, replies: int) -> int | None:
     for fd in (commands, replies):
         os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
     _core.set_preemption(None)
-    gc.collect()
+    gc.collect()  # so that the children have less to do
     with os.fdopen(commands) as lines:
         for line in lines:
             pid = os.fork()

@@ -7,7 +7,13 @@ ones leaves nothing behind.
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    CancelledError,
+    Future,
+)
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -33,8 +39,8 @@ def wait(
 
     Things are green threads made by `weft.spawn` and `concurrent.futures.Future` objects, mixed as
     you like.  `return_when` is one of `concurrent.futures`' ``ALL_COMPLETED``, ``FIRST_COMPLETED`` and
-    ``FIRST_EXCEPTION``.  Returns two sets, `done` and `not_done`.  A future that was cancelled is
-    done.  A green thread that ends meanwhile counts as collected: its exception is not reported.
+    ``FIRST_EXCEPTION``.  Returns two sets, `done` and `not_done`.  What was cancelled is done,
+    and has not failed.  A green thread that ends meanwhile counts as collected: its exception is not reported.
 
     Raises ValueError for another `return_when`.
     """
@@ -88,7 +94,7 @@ def _is_enough(done: set[Any], not_done: set[Any], newly: set[Any], return_when:
 
 
 def _has_failed(thing: Thing) -> bool:
-    if isinstance(thing, Future) and thing.cancelled():
+    if thing.cancelled():
         return False
     return thing.exception() is not None
 
@@ -113,7 +119,8 @@ class _Watch:
 
     def _tell(self, thing: Thing) -> None:
         if isinstance(thing, GreenThread):
-            thing.exception()  # now it is collected
+            with suppress(CancelledError):
+                thing.exception()  # now it is collected
         self._done.put(thing)
 
     def next(self) -> Any:

@@ -149,7 +149,7 @@ def seeded(number: int) -> Iterator[None]:
     (of a debugger, of a coverage tool) at calls only, not in loops without.
     """
     before = _core.get_preemption(), threading.getprofile()
-    _seed.begin(number, real_time=True)
+    _seed.begin(number)
     try:
         yield
     finally:
