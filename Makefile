@@ -17,8 +17,11 @@ BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
+DOCS_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
+	print(*map(ascii, project["project"]["optional-dependencies"]["docs"]))')
+
 SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
-TYPED := src/weft src/pytest_weft.py tools examples $(wildcard tests/libraries/*.py)
+TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft
@@ -26,7 +29,7 @@ TYPED := src/weft src/pytest_weft.py tools examples $(wildcard tests/libraries/*
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs clean
+.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs pictures clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
@@ -35,10 +38,12 @@ help:
 	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
 	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
+	@echo 'make test-aarch64  the engine on AArch64, under qemu; test-windows: its switch, under wine; test-macos: assembled'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make asan      the C tests under the address and undefined-behaviour sanitizers'
-	@echo 'make docs      check that links between the Markdown files lead somewhere (no pages yet)'
+	@echo 'make docs      the book and the documentation, into build/docs; and do their links lead somewhere?'
+	@echo 'make pictures  draws the pictures of the book again, from real runs'
 	@echo 'make clean     remove whatever these commands made'
 	@echo
 	@echo 'Parts of make test-cpython: test-cpython-V for a version V.'
@@ -71,8 +76,14 @@ test-cpython: $(VERSIONS:%=test-cpython-%)
 test-sid:
 	tools/sid.sh test
 
-docs:
+docs: .venv/docs/.ready
 	$(PYTHON) tools/check_links.py *.md docs/*.md docs/*/*.md
+	.venv/docs/bin/sphinx-build --quiet -n -W --keep-going -b html docs build/docs
+	@echo 'the pages are in build/docs/index.html'
+
+# Draws the book's pictures again, from runs of its programs and of weft on this machine.
+pictures: .venv/$(VERSION)/.weft
+	for picture in docs/book/pictures/[a-z]*.py; do $(BIN)/python $$picture || exit 1; done
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
@@ -81,6 +92,7 @@ clean:
 # --- The parts of make test ---------------------------------------------------------------
 
 include tests/engine/engine.mk
+include tests/engine/cross.mk
 include tests/binding/binding.mk
 
 PYTEST_TARGETS := $(VERSIONS:%=pytest-%)
@@ -114,6 +126,12 @@ $(TORTURE_TARGETS): torture-%: .venv/%/.weft
 	@echo "CPython $*: preparing .venv/$*"
 	@"$$($(PYTHON) tools/interpreters.py $*)" -m venv .venv/$*
 	@.venv/$*/bin/python -m pip install --quiet $(BUILD_TOOLS) ninja $(DEV_TOOLS)
+	@touch $@
+
+.venv/docs/.ready: pyproject.toml
+	@echo "preparing .venv/docs"
+	@$(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/python -m pip install --quiet $(DOCS_TOOLS)
 	@touch $@
 
 # Without build isolation, so that meson finds its last build in build/V and compiles only

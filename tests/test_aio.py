@@ -15,6 +15,7 @@ from support import (
     run_program,
     settle,
     spawn_each,
+    wait_until,
 )
 
 import weft
@@ -257,6 +258,25 @@ print(aio.await_(main()), weft.spawn(main).result(), aio.run(main()))
     assert (seen.status, seen.output, seen.errors) == (0, "done done done\n", "")
 
 
+def test_a_generator_that_is_dropped_is_closed_by_the_loop():
+    closed = threading.Event()
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.set()
+
+    async def first():
+        async for number in numbers():
+            return number
+        return None
+
+    assert aio.await_(first()) == 1
+    assert closed.wait(PROMPT_SECONDS)
+
+
 # --- cancelling, and the end --------------------------------------------------------------
 
 
@@ -300,6 +320,57 @@ except KeyboardInterrupt:
 def test_ctrl_c_cancels_the_coroutine_and_waits_for_it(call):
     seen = run_program(INTERRUPTED.format(call=call))
     assert (seen.status, seen.output, seen.errors) == (0, "cleaned up\ninterrupted\n", "")
+
+
+@pytest.fixture(params=[aio.await_, aio.run])
+def call(request):
+    return request.param
+
+
+async def wait_forever(record):
+    record.append("begun")
+    try:
+        await asyncio.sleep(PROMPT_SECONDS)
+    finally:
+        await asyncio.sleep(0.001)
+        record.append("cleaned up")
+
+
+def test_a_cancelled_green_thread_cancels_the_coroutine_and_waits_for_it(call):
+    record = []
+    waiting = weft.spawn(call, wait_forever(record))
+    wait_until(lambda: record)
+    waiting.cancel()
+    waiting.join()
+    assert waiting.cancelled()
+    assert record == ["begun", "cleaned up"]
+
+
+def test_a_timeout_of_weft_ends_a_coroutine(call):
+    record = []
+    with pytest.raises(TimeoutError), weft.timeout(0.005):
+        call(wait_forever(record))
+    assert record == ["begun", "cleaned up"]
+
+
+def test_a_green_thread_cancelled_before_it_began_leaves_no_coroutine(call):
+    async def never():
+        raise AssertionError("begun")
+
+    thread = weft.spawn(lambda: call(never()))
+    thread.cancel()
+    thread.join()
+    assert thread.cancelled()
+
+
+def test_a_spawned_coroutine_can_be_cancelled():
+    record = []
+    thread = weft.spawn(wait_forever, record)
+    wait_until(lambda: record)
+    thread.cancel()
+    thread.join()
+    assert thread.cancelled()
+    assert record == ["begun", "cleaned up"]
 
 
 def test_close_cancels_what_is_left(capsys):
@@ -451,6 +522,53 @@ async def test_to_green_runs_on_the_same_os_thread_while_the_loop_goes_on():
     await asyncio.sleep(0.001)
     gate.set()
     assert await blocked == threading.get_native_id()
+
+
+@on_any_loop
+async def test_a_cancelled_task_cancels_its_green_thread_and_waits_for_it():
+    record = []
+
+    def block():
+        record.append(weft.current())
+        try:
+            time.sleep(PROMPT_SECONDS)
+        finally:
+            time.sleep(0.001)
+            record.append("cleaned up")
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(aio.to_green(block), 0.005)
+    thread, cleaned_up = record
+    assert thread.cancelled()
+    assert cleaned_up == "cleaned up"
+
+
+@on_any_loop
+async def test_a_task_may_be_cancelled_again_while_its_green_thread_ends():
+    gate = threading.Event()
+
+    def block():
+        with weft.CancelScope(shield=True):
+            gate.wait(PROMPT_SECONDS)
+
+    task = asyncio.create_task(aio.to_green(block))
+    for _ in range(3):
+        await asyncio.sleep(0.001)
+        assert not task.done()
+        task.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@on_any_loop
+async def test_a_cancelled_green_thread_is_a_cancelled_wait():
+    thread = weft.spawn(time.sleep, PROMPT_SECONDS)
+    waiting = asyncio.create_task(aio.result(thread))
+    await asyncio.sleep(0.001)
+    thread.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 @on_any_loop

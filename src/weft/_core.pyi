@@ -9,7 +9,8 @@ runs Python; times are relative and in seconds, fractions allowed.
 """
 
 import _thread
-from collections.abc import Callable, Coroutine
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Awaitable, Callable, Coroutine
 from threading import Thread
 from types import CodeType, FrameType, TracebackType
 from typing import (
@@ -27,6 +28,7 @@ from typing import (
 )
 
 from _typeshed import structseq
+from typing_extensions import disjoint_base
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -301,9 +303,13 @@ class _Limits(structseq[Any], tuple[int, int, int, bool]):
 class _AcquireRelease(Protocol):
     """What a condition needs of its lock."""
 
-    def acquire(self, blocking: bool = ..., timeout: float = ..., /) -> bool: ...
-    def release(self) -> None: ...
+    def acquire(self, blocking: bool = ..., timeout: float = ..., /) -> bool:
+        """As `threading.Lock.acquire`."""
 
+    def release(self) -> None:
+        """As `threading.Lock.release`."""
+
+@disjoint_base
 class Lock:
     """`threading.Lock`, for green threads and OS threads, without a system call.
 
@@ -329,6 +335,7 @@ class Lock:
     def _at_fork_reinit(self) -> None:
         """Unlock it, in the child of a fork."""
 
+@disjoint_base
 class RLock:
     """`threading.RLock`: a `Lock` that its owner may acquire again, and only its owner release."""
 
@@ -358,6 +365,7 @@ class RLock:
     def _at_fork_reinit(self) -> None:
         """Unlock it, in the child of a fork."""
 
+@disjoint_base
 class Condition:
     """`threading.Condition`, with a new `RLock` unless it is given a lock: weft's, or any other."""
 
@@ -390,6 +398,7 @@ class Condition:
     def _is_owned(self) -> bool:
         """Does the caller hold the lock?  Of locks that cannot say: does anybody?"""
 
+@disjoint_base
 class Semaphore:
     """`threading.Semaphore`: a counter that is never less than 0.  First come, first served."""
 
@@ -411,6 +420,7 @@ class Semaphore:
 class BoundedSemaphore(Semaphore):
     """`threading.BoundedSemaphore`: ValueError if the counter would exceed what it was at first."""
 
+@disjoint_base
 class Event:
     """`threading.Event`: a flag, and those who wait until it is set."""
 
@@ -444,6 +454,8 @@ class _Queue(Generic[_T]):
 
         Raises `queue.Full` if there is none in time, `ShutDown` if the queue has been shut down,
         and ValueError for a negative timeout.  What comparisons of a PriorityQueue raise, too.
+        After an exception the item is not in the queue, unless a signal handler that ran meanwhile
+        made room for it, and raised.
         """
 
     def get(self, block: bool = True, timeout: float | None = None) -> _T:
@@ -468,6 +480,7 @@ class _Queue(Generic[_T]):
     @classmethod
     def __class_getitem__(cls, item: Any, /) -> Any: ...
 
+@disjoint_base
 class Queue(_Queue[_T]):
     """`queue.Queue`, for green threads and OS threads, without a lock inside."""
 
@@ -504,9 +517,11 @@ class LifoQueue(Queue[_T]):
 class PriorityQueue(Queue[_T]):
     """`queue.PriorityQueue`: the smallest item comes out first.  Comparisons may park."""
 
+@disjoint_base
 class SimpleQueue(_Queue[_T]):
     """`queue.SimpleQueue`: without limit and tasks; `put` may be called by destructors, too."""
 
+@disjoint_base
 class Channel(Generic[_T]):
     """Values go from who sends to who receives, in order.
 
@@ -522,7 +537,7 @@ class Channel(Generic[_T]):
     def closed(self) -> bool:
         """Has `close` been called?"""
 
-    def __init__(self, maxsize: int = 0) -> None: ...
+    def __new__(cls, maxsize: int = 0) -> Self: ...
     def send(self, value: _T, block: bool = True, timeout: float | None = None) -> None:
         """Send a value, waiting at most `timeout` seconds for a receiver or for room.  Parks.
 
@@ -790,6 +805,32 @@ def _remove_done_callback(
 
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
+
+def _first_step(loop: AbstractEventLoop, coroutine: Awaitable[_T], /) -> _T | Any:
+    """Run a coroutine until it first waits, as the current task of `loop`, which only the caller
+    uses now.
+
+    Returns what it returns; or, if it waits, what the callable that was lent makes of it, of what
+    it handed out, and of the task, which is not initialised yet.  If the loop has something to do
+    afterwards, its ``_wake()`` is called.
+
+    Raises what it raises, and RuntimeError in a coroutine of that loop.  Parks only if the
+    coroutine blocks.
+    """
+
+def _lend_asyncio(
+    get_running: Callable[[], AbstractEventLoop | None],
+    set_running: Callable[[AbstractEventLoop | None], None],
+    enter: Callable[[AbstractEventLoop, Task[Any]], None],
+    leave: Callable[[AbstractEventLoop, Task[Any]], None],
+    task_type: type[Task[Any]],
+    begun: Callable[[Coroutine[Any, Any, Any], object, Task[Any]], object],
+    watch_async_gens: Callable[[], None],
+    /,
+) -> None:
+    """What `_first_step` needs of asyncio; whom to call with a coroutine that waits, and in a green
+    thread that takes its first step and has no hooks for asynchronous generators yet.
+    """
 
 def _set_callbacks(
     report_exception: _ExceptionReporter,

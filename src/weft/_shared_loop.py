@@ -12,7 +12,7 @@ coroutine never waits.  So the caller takes the first step itself:
     the baton     a lock.  Who holds it *is* the thread of the loop: only he runs its code.  The
                   driver lets go of it only around its wait, so callers get it when the loop is idle
     the step      with the baton, the caller makes the loop the running one, and a task the current
-                  one, and sends the coroutine its first None
+                  one, and sends the coroutine its first None (`_core._first_step`)
     the rest      if the coroutine wants to wait, the task is given what is left of it, and the
                   driver is woken, for it waits with an outdated timeout
 
@@ -25,10 +25,12 @@ call, which costs as much as a switch between tasks; and no current task in the 
 `asyncio.timeout`, task groups and anyio ask for it.
 
 Invariants
-    _scheduled and _ready, asyncio's own queues of a loop, change only in who holds the baton
+    asyncio's own queues of a loop, `_ready` and `_scheduled`, change only in who holds the baton,
+    but for `call_soon_threadsafe`
     a step that parks keeps the baton: as everywhere in asyncio, who blocks in a coroutine holds
     up its loop
-    the driver is a daemon; `close` ends it, at the latest at exit
+    the driver is a daemon, and shielded from who cancels every green thread there is; `close`
+    ends it, at the latest at exit
 """
 
 import asyncio
@@ -37,15 +39,16 @@ import contextvars
 import functools
 import os
 import selectors
+import sys
 import threading
 from asyncio import Task, _enter_task, _get_running_loop, _leave_task, _set_running_loop
-from collections import deque
-from collections.abc import Coroutine, Generator
-from types import TracebackType
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from weft import _core
-from weft._future_wait import OWN_LOOP, Wait
+from weft._core import _first_step
+from weft._future_wait import Wait, wait_for
 from weft._offload import os_threads
 
 T = TypeVar("T")
@@ -58,7 +61,7 @@ class Selector(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.baton = threading.Lock()
+        self.baton = threading.RLock()  # who has it and wants it again is told why not
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """For the driver, who holds the baton before and after."""
@@ -72,12 +75,11 @@ class Selector(selectors.EpollSelector):
 class Begun(Coroutine[Any, Any, T]):
     """What is left of a coroutine that has taken its first step and handed out `first`."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], first: object) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], first: object, task: "Task[T]") -> None:
+        self.task = task
         self._coroutine = coroutine
         self._first: object = first
         self._handed_out = False
-        self.__name__ = getattr(coroutine, "__name__", type(coroutine).__name__)
-        self.__qualname__ = getattr(coroutine, "__qualname__", self.__name__)
 
     def send(self, value: object) -> object:
         """The task's first one gets what has been handed out already."""
@@ -112,47 +114,36 @@ class Begun(Coroutine[Any, Any, T]):
 class SharedLoop(asyncio.SelectorEventLoop):
     """An asyncio loop with a baton, and a green thread of its own that turns it."""
 
-    # asyncio's own, which every loop has had since there is asyncio
-    _scheduled: list[asyncio.TimerHandle]
-    _ready: deque[asyncio.Handle]
+    # asyncio's own, which its loops have had since there is asyncio
+    _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
+    _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
     def __init__(self) -> None:
         selector = Selector()
         super().__init__(selector)
-        self._baton = selector.baton
+        self.baton = selector.baton
         self._driver = self._start_driver()
 
     def is_running_here(self) -> bool:
         """Is the caller in one of its callbacks or tasks?"""
         return _get_running_loop() is self
 
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run the coroutine, its first step in the caller, and return what it returns.  Parks.
-
-        Raises what it raises, and RuntimeError in a coroutine of this loop.  If the caller is
-        interrupted, the coroutine is cancelled.
-        """
+    def adopt(self, rest: Begun[T]) -> Wait[T]:
+        """Give the task its life; what it was asked for before must not be lost."""
+        task = rest.task
+        cancels = task.cancelling()
         before = _get_running_loop()
-        if before is self:
-            coroutine.close()
-            raise RuntimeError(OWN_LOOP)
-        with self._baton:
-            timers = len(self._scheduled)
-            task: Task[T] = _new_task(Task)
-            _set_running_loop(self)
-            try:
-                _enter_task(self, task)
-                first = coroutine.send(None)
-            except StopIteration as stop:
-                value: T = stop.value
-                return value
-            finally:
-                _leave_task(self, task)
-                _set_running_loop(before)
-                if self._ready or len(self._scheduled) != timers:
-                    self._wake()  # it can do nothing before it has the baton
-            wait = self._adopt(task, Begun(coroutine, first))
-        return wait.park()
+        _set_running_loop(self)
+        try:
+            task.__init__(rest, loop=self, context=contextvars.copy_context())  # type: ignore[misc]
+        finally:
+            _set_running_loop(before)
+        for _ in range(cancels):
+            task.cancel()
+        wait = Wait(task)
+        task.add_done_callback(wait.wake)
+        self._wake()
+        return wait
 
     def close_down(self) -> None:
         """Cancel its tasks, wait until they are done, end the driver and close it.  Parks."""
@@ -176,24 +167,8 @@ class SharedLoop(asyncio.SelectorEventLoop):
         return thread
 
     def _drive(self) -> None:
-        with self._baton:
+        with _core.CancelScope(shield=True), self.baton:
             self.run_forever()
-
-    def _adopt(self, task: "Task[T]", rest: Begun[T]) -> Wait[T]:
-        """Give the task its life; what it was asked for before must not be lost."""
-        cancels = task.cancelling()
-        before = _get_running_loop()
-        _set_running_loop(self)
-        try:
-            task.__init__(rest, loop=self, context=contextvars.copy_context())  # type: ignore[misc]
-        finally:
-            _set_running_loop(before)
-        for _ in range(cancels):
-            task.cancel()
-        wait = Wait(task)
-        task.add_done_callback(wait.wake)
-        self._wake()
-        return wait
 
     def _wake(self) -> None:
         self.call_soon_threadsafe(_nothing)
@@ -212,9 +187,6 @@ class SharedLoop(asyncio.SelectorEventLoop):
         await self.shutdown_default_executor()
 
 
-_new_task = Task.__new__
-
-
 def _nothing() -> None:
     pass
 
@@ -223,9 +195,68 @@ _shared: SharedLoop | None = None
 _making = threading.Lock()
 
 
-def call(coroutine: Coroutine[Any, Any, T]) -> T:
-    """`SharedLoop.call`, on the loop there is."""
-    return (_shared or shared_loop()).call(coroutine)
+# --- asynchronous generators ----------------------------------------------------------------------
+
+# Those that a first step begins belong to the loop, like those that tasks begin: it closes them if
+# nobody else does.  The hooks are a thread's, and stay as long as the green thread lives; a loop
+# that runs in it has its own meanwhile.
+
+
+def _watch_async_gens() -> None:
+    sys.set_asyncgen_hooks(_generator_begins, _generator_is_dropped)
+
+
+def _generator_begins(generator: AsyncGenerator[Any, Any]) -> None:
+    if _shared is not None and _shared.is_running_here():
+        _shared._asyncgen_firstiter_hook(generator)
+
+
+def _generator_is_dropped(generator: AsyncGenerator[Any, Any]) -> None:
+    if _shared is not None:
+        _shared._asyncgen_finalizer_hook(generator)
+
+
+_core._lend_asyncio(
+    _get_running_loop,
+    _set_running_loop,
+    _enter_task,
+    _leave_task,
+    Task,
+    Begun,
+    _watch_async_gens,
+)
+
+
+# --- waiting for coroutines -----------------------------------------------------------------------
+
+
+def await_(awaitable: Awaitable[T]) -> T:
+    """Wait for a coroutine, or anything else that can be awaited, and return its result.  Parks.
+
+    A future or task is waited for on its own loop, wherever that runs.  A coroutine begins at once,
+    in the caller and its contextvars context; if it has to wait, it goes on on the loop that green
+    threads share, in a copy of that context.
+
+    Raises what it raises, `asyncio.CancelledError` if it was cancelled; and RuntimeError where
+    nobody could ever answer: in a coroutine or callback of the very loop it would run on.  Whoever
+    is interrupted meanwhile, or cancelled, cancels what he waits for and waits until it has ended.
+    """
+    if type(awaitable) is not CoroutineType:
+        if isinstance(awaitable, asyncio.Future):
+            future: asyncio.Future[T] = awaitable
+            return wait_for(future)
+        awaitable = _coroutine(awaitable)
+    loop = _shared or shared_loop()
+    with loop.baton:
+        outcome: Any = _first_step(loop, awaitable)
+        if type(outcome) is not Begun:
+            return outcome  # type: ignore[no-any-return]
+        wait: Wait[T] = loop.adopt(outcome)
+    return wait.park()
+
+
+async def _coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
 def shared_loop() -> SharedLoop:

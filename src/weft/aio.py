@@ -23,14 +23,13 @@ on behind anybody's back.  `result` alone leaves the green thread as it is, like
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
-from types import CoroutineType
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from weft import _core
-from weft._future_wait import wait_for
-from weft._shared_loop import call, close
+from weft._shared_loop import await_, close
 
 __all__ = ["await_", "close", "result", "run", "to_green"]
 
@@ -39,29 +38,6 @@ T = TypeVar("T")
 
 
 # --- from blocking code ---------------------------------------------------------------------------
-
-
-def await_(awaitable: Awaitable[T]) -> T:
-    """Wait for a coroutine, or anything else that can be awaited, and return its result.  Parks.
-
-    A future or task is waited for on its own loop, wherever that runs.  A coroutine begins at once,
-    in the caller and its contextvars context; if it has to wait, it goes on on the loop that green
-    threads share, in a copy of that context.
-
-    Raises what it raises, `asyncio.CancelledError` if it was cancelled; and RuntimeError where
-    nobody could ever answer: in a coroutine or callback of the very loop it would run on.
-    """
-    if type(awaitable) is CoroutineType:
-        coroutine: Coroutine[Any, Any, T] = awaitable
-        return call(coroutine)
-    if isinstance(awaitable, asyncio.Future):
-        future: asyncio.Future[T] = awaitable
-        return wait_for(future)
-    return call(_coroutine(awaitable))
-
-
-async def _coroutine(awaitable: Awaitable[T]) -> T:
-    return await awaitable
 
 
 def run(
@@ -92,12 +68,25 @@ def run(
     try:
         thread.exception()
     except BaseException:  # ours, since that one returns the coroutine's
-        for loop, task in started:
-            with contextlib.suppress(RuntimeError):  # closed: it has ended at this moment
-                loop.call_soon_threadsafe(task.cancel)
-        thread.exception()
+        _cancel(thread, main, started)
         raise
     return thread.result()
+
+
+def _cancel(
+    thread: "_core.GreenThread[Any]",
+    main: Coroutine[Any, Any, Any],
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]],
+) -> None:
+    """End what `run` has started, and wait until it has ended."""
+    for loop, task in started:
+        with contextlib.suppress(RuntimeError):  # closed: it has ended at this moment
+            loop.call_soon_threadsafe(task.cancel)
+    if not started:
+        thread.cancel()
+    with contextlib.suppress(concurrent.futures.CancelledError):
+        thread.exception()
+    main.close()  # if it never began
 
 
 # --- from coroutines ------------------------------------------------------------------------------
@@ -109,19 +98,38 @@ async def to_green(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> 
     As `asyncio.to_thread`, without an OS thread and without a limit on their number: the caller's
     loop goes on, and `fn` may block.  It runs on the loop's OS thread in a copy of the caller's
     contextvars context.  What it raises is raised here.
+
+    If the caller is cancelled, so is the green thread, and its end is waited for.  Code that takes
+    its time to end, or catches `weft.Cancelled`, therefore holds up the caller's end as well.
     """
     thread = _core.spawn(fn, *args, **kwargs)
-    ended = _ended(thread)
-    await ended
-    return thread.result()
+    try:
+        await _ended(thread)
+    except asyncio.CancelledError:
+        while not thread.done():
+            thread.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await _ended(thread)
+        raise
+    return _outcome(thread)
 
 
 async def result(thread: "_core.GreenThread[T]") -> T:
     """Wait until a green thread is done; return or raise what its function did.
 
+    If the caller is cancelled, the green thread goes on; if the green thread was cancelled,
+    `asyncio.CancelledError` is raised, as by any task that was.
+
     Raises RuntimeError if it is alive and was not made by `weft.spawn`.
     """
     await _ended(thread)
+    return _outcome(thread)
+
+
+def _outcome(thread: "_core.GreenThread[T]") -> T:
+    """Its result, once it is done, in asyncio's terms."""
+    if thread.cancelled():
+        raise asyncio.CancelledError("the green thread was cancelled")
     return thread.result()
 
 
@@ -135,7 +143,8 @@ def _ended(thread: "_core.GreenThread[Any]") -> "asyncio.Future[None]":
             future.set_result(None)
 
     def tell(thread: "_core.GreenThread[Any]") -> None:
-        thread.exception()  # from now on it is collected: it is raised in the coroutine
+        if not thread.cancelled():
+            thread.exception()  # from now on it is collected: it is raised in the coroutine
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(settle)
 

@@ -5,6 +5,9 @@
 #
 # Each tests/engine/test_*.c is a program of its own, linked with all of src/core/engine.  It
 # prints "ok <name>" for each test that passes and dies at the first that does not.
+#
+# For another processor (cross.mk): CC, ENGINE_DIR, ENGINE_CONTEXT, its context_<cpu>.S; ENGINE_SKIP,
+# tests that are about this processor only; ENGINE_RUN, the emulator.
 
 BUILD ?= build
 
@@ -13,16 +16,18 @@ ENGINE_DIR ?= $(BUILD)/engine
 ENGINE_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -fvisibility=hidden -D_GNU_SOURCE \
                  -pthread -MMD -Isrc/core/engine $(ENGINE_EXTRA)
 
+ENGINE_CONTEXT ?= src/core/engine/context_x86_64.S
 ENGINE_OBJECTS := $(patsubst src/core/engine/%,$(ENGINE_DIR)/%.o, \
-                    $(wildcard src/core/engine/*.c src/core/engine/*.S))
-ENGINE_TESTS := $(patsubst tests/engine/%.c,$(ENGINE_DIR)/%,$(wildcard tests/engine/test_*.c))
+                    $(wildcard src/core/engine/*.c) $(ENGINE_CONTEXT))
+ENGINE_TESTS := $(patsubst tests/engine/%.c,$(ENGINE_DIR)/%, \
+                  $(filter-out $(ENGINE_SKIP),$(wildcard tests/engine/test_*.c)))
 
 .PHONY: engine-test engine-asan
 
 engine-test: $(ENGINE_TESTS)
 	@passed=0; failed=0; \
 	for test in $^; do \
-	    $$test >$$test.log 2>&1 || { failed=$$((failed + 1)); echo "$$test:"; cat $$test.log; }; \
+	    $(ENGINE_RUN) $$test >$$test.log 2>&1 || { failed=$$((failed + 1)); echo "$$test:"; cat $$test.log; }; \
 	    passed=$$((passed + $$(grep -c '^ok ' $$test.log))); \
 	done; \
 	echo "$$passed passed, $$failed failed"; test $$failed = 0

@@ -6,6 +6,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "condition.h"
+#include "coroutine.h"
 #include "deadlock.h"
 #include "errqueue.h"
 #include "event.h"
@@ -140,7 +141,8 @@ static int exec_module(PyObject *module)
 {
     limits_type = PyStructSequence_NewType(&limits_desc);
     if (limits_type == NULL || wf_tstate_init() < 0 || wf_scope_init(module) < 0
-        || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+        || wf_green_init(module) < 0 || wf_coroutine_init(module) < 0
+        || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
         || wf_deadlock_init(module) < 0 || wf_clock_init(module) < 0 || wf_seed_init(module) < 0
         || wf_lock_init(module) < 0 || wf_semaphore_init(module) < 0

@@ -385,7 +385,7 @@ static PyObject *select_many(struct selection *selection, PyObject *const *items
 }
 
 PyDoc_STRVAR(select_doc,
-"select(*cases, timeout=None, default=<none>)\n--\n\n"
+"select(*cases, timeout=None, default=...)\n--\n\n"
 "Do the first of several operations that can be done, and return (its index, its result).  Parks.\n\n"
 "A case is a bound method, or a tuple of one and its argument: channel.recv, (channel.send, value),\n"
 "queue.get, (queue.put, item), event.wait, lock.acquire, semaphore.acquire; (socket.recv, size) and its\n"

@@ -628,6 +628,11 @@ bool wf_tstate_is_tripped(void)
 
 #endif
 
+bool wf_tstate_tells_of_async_gens(void)
+{
+    return PyThreadState_Get()->async_gen_finalizer != NULL;
+}
+
 PyObject *wf_take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000

@@ -149,6 +149,9 @@ bool wf_tstate_is_tripped(void);
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
 PyObject *wf_take_exception(void);
 
+/* Does the calling thread tell anybody of the asynchronous generators it begins (sys.set_asyncgen_hooks)?  Attached. */
+bool wf_tstate_tells_of_async_gens(void);
+
 /* The calling thread's calls and returns go to `profile`, its lines to `trace`; but a program's own functions stay. */
 void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace);
 

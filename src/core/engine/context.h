@@ -8,7 +8,7 @@
  * signal mask, thread-local storage and errno.  They belong to the OS thread;
  * whoever parks across a libc call keeps errno himself.
  *
- * Adding a processor: one context_<cpu>.S with these two functions.
+ * Adding a processor: one context_<cpu>.S with these two functions.  Windows' has a third.
  */
 #ifndef WF_CONTEXT_H
 #define WF_CONTEXT_H
@@ -25,5 +25,11 @@ void wf_context_init(struct wf_context *c, void *top, void (*entry)(void *), voi
 /* Suspends the running computation into `from` and resumes `to`.  Returns when
  * somebody switches back to `from`. */
 void wf_context_switch(struct wf_context *from, const struct wf_context *to);
+
+#ifdef _WIN32
+/* Tells a prepared `c` that has not run where its stack begins (a multiple of the page size): the
+ * system is shown both ends of a running stack, and assumes the worst if it does not know one. */
+void wf_context_set_lo(struct wf_context *c, void *lo);
+#endif
 
 #endif
