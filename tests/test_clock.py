@@ -252,13 +252,14 @@ def test_calls_on_os_threads_take_the_time_they_take(clock):
     sleeper.join()
 
 
-def test_so_do_offloaded_calls_and_children(clock):
-    sleeper = weft.spawn(time.sleep, HOUR)
-    os.system("sleep 0.02")
-    subprocess.run(["sleep", "0.02"], check=True)
-    assert 0.02 <= clock.elapsed < HOUR
-    assert not sleeper.done()
-    sleeper.join()
+def test_so_do_offloaded_calls_and_children():
+    with virtual_clock(patience=1) as clock:  # a child says through a pipe that it has begun
+        sleeper = weft.spawn(time.sleep, HOUR)
+        os.system("sleep 0.02")
+        subprocess.run(["sleep", "0.02"], check=True)
+        assert 0.02 <= clock.elapsed < HOUR
+        assert not sleeper.done()
+        sleeper.join()
 
 
 def test_data_from_elsewhere_is_waited_for_where_there_is_no_deadline(clock, pair):

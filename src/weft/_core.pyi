@@ -740,7 +740,7 @@ def _clock_jump(seconds: float, /) -> None:
     """Move the virtual clock on.  Does not park: those whose time has come run when the caller does."""
 
 def _clock_grace(seconds: float, /) -> None:
-    """How long, really, to wait for descriptors and other OS threads before the virtual clock jumps."""
+    """How long, really, somebody's wait for a descriptor keeps the virtual clock from jumping."""
 
 def _clock_outside(change: int, /) -> None:
     """Add to the number of green threads of this OS thread that wait for what takes real time."""

@@ -52,7 +52,7 @@ class VirtualClock:
 
 
 @contextmanager
-def virtual_clock(*, patience: float = 0.0) -> Iterator[VirtualClock]:
+def virtual_clock(*, patience: float = 0.001) -> Iterator[VirtualClock]:
     """Give the calling OS thread a clock that stands still, and jumps when everybody waits.
 
     While a green thread can run, no time passes: `time.monotonic`, `time.time`, `datetime.now` and
@@ -61,10 +61,10 @@ def virtual_clock(*, patience: float = 0.0) -> Iterator[VirtualClock]:
     A program that waits for time to pass in a loop, without parking, sees it pass in the end.
 
     What is outside takes the time it takes, and virtual time passes with it: `to_thread` and other
-    calls on OS threads, child processes that are waited for.  Data from another process or OS
-    thread is waited for only if there is no deadline: a timeout is over first, unless `patience`
-    says how many real seconds to wait for descriptors before the clock jumps.  Timers of the kernel
-    (`signal.alarm`, timerfd) and other OS threads keep the real time.
+    calls on OS threads, child processes that are waited for.  For data, from another process or OS
+    thread, the clock waits `patience` real seconds if anybody waits for a descriptor; then it jumps,
+    and a timeout is over.  For what an OS thread does without `to_thread` it does not wait at all.
+    Timers of the kernel (`signal.alarm`, timerfd) and other OS threads keep the real time.
 
     When the block ends time passes again as it does.  The time of day is right at once; the
     monotonic clock goes on from where it was, since it never goes back.  Raises RuntimeError if
