@@ -1,7 +1,8 @@
 """What does a call through an executor cost?  us of CPU to submit a no-op and take its result.
 
-Calls are submitted in batches, then their results are taken one by one.  gevent's pool has no futures of
-concurrent.futures but greenlets, which are cheaper: most of a call's cost here is its Future.
+Calls are submitted in batches, then their results are taken one by one.  gevent's pool has no
+futures of concurrent.futures but greenlets, which are cheaper: most of a call's cost here is its
+Future.
 """
 
 from __future__ import annotations

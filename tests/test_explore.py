@@ -72,7 +72,8 @@ def test_classic_races_are_found_and_replayed_every_time(race, how):
 
 def test_the_first_failing_seed_does_not_depend_on_how_many_run_at_a_time():
     def first(jobs):
-        return re.search(r"seed (\d+)", weft("explore", "--jobs", jobs, RACES / "lost_update.py").stdout)[1]
+        explored = weft("explore", "--jobs", jobs, RACES / "lost_update.py")
+        return re.search(r"seed (\d+)", explored.stdout)[1]
 
     assert first(1) == first(4)
 
@@ -159,7 +160,7 @@ def test_a_run_that_takes_too_long_shows_where_its_green_threads_are(script):
 
 
 def test_one_that_cannot_even_say_that_is_ended(script):
-    path = script("import signal, time; signal.signal(signal.SIGQUIT, signal.SIG_IGN)\nwhile 1: pass")
+    path = script("import signal as s; s.signal(s.SIGQUIT, s.SIG_IGN)\nwhile True: pass")
     assert "still running" in weft("explore", "--timeout", "300ms", path).stdout
 
 

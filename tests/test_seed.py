@@ -156,10 +156,13 @@ def test_a_trace_function_of_the_programs_stays(installed):
 
 
 def test_afterwards_all_is_as_before(installed):
-    before = weft.get_preemption(), threading.getprofile(), sys.gettrace(), sys.getprofile()
+    def state():
+        return weft.get_preemption(), threading.getprofile(), sys.gettrace(), sys.getprofile()
+
+    before = state()
     with seeded(1):
         assert weft.get_preemption() is None
-    assert (weft.get_preemption(), threading.getprofile(), sys.gettrace(), sys.getprofile()) == before
+    assert state() == before
     record = []
     for thread in spawn_each(record.append, range(100)):
         thread.join()

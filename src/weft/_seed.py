@@ -2,8 +2,8 @@
 
 The core draws from the seed which green thread runs and where it is preempted (seed.h).  For a run
 to depend on nothing else, time must not either, so it is virtual; and the cyclic garbage collector,
-which may call finalizers, starts from nothing.  What else differs between two runs of a program is the
-program's own: `random`, the hash of strings (PYTHONHASHSEED), the outside world.
+which may call finalizers, starts from nothing.  What else differs between two runs of a program is
+the program's own: `random`, the hash of strings (PYTHONHASHSEED), the outside world.
 
 `serve` makes many runs cheap: the process imports weft, hooks libc, and forks for each seed.  A run
 so made and one made by ``weft run --seed`` must not differ, so points in this file do not count.
@@ -57,7 +57,7 @@ def serve(commands: int, replies: int) -> int | None:
     with its exit status as `os.waitstatus_to_exitcode` has it.  None: there are no more.
     """
     for fd in (commands, replies):
-        os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
+        os.set_inheritable(fd, False)
     _core.set_preemption(None)
     gc.collect()  # so that the children have less to do
     with os.fdopen(commands) as lines:

@@ -1,9 +1,9 @@
 """What the options of the pytest plugin do: tests in green threads.
 
-Each test, its fixtures included, runs in a green thread of its own, and `threading.Thread` makes green
-threads.  The main green thread waits for it, so it sees what the test cannot: that it takes too long, or
-that nobody can ever run again.  Then all green threads are shown, and the test is cancelled; if it
-goes on all the same the session ends, since it holds fixtures of later ones.
+Each test, its fixtures included, runs in a green thread of its own, and `threading.Thread` makes
+green threads.  The main green thread waits for it, so it sees what the test cannot: that it takes
+too long, or that nobody can ever run again.  Then all green threads are shown, and the test is
+cancelled; if it goes on all the same the session ends, since it holds fixtures of later ones.
 
 `pytest_weft` registers the plugin when an option asks for it.
 """
@@ -140,10 +140,11 @@ def _let_go(threads: Iterable[_core.GreenThread[object]]) -> None:
 
 
 def _run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    # What stands for a thread that threading has not made is a daemon, and so would be those it makes.
+    # What stands for a thread that threading has not made is a daemon, and so would be those it
+    # makes.
     threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
     runtestprotocol(item, nextitem=nextitem)
 
 
-def _out_of_time(number: int, frame: types.FrameType | None) -> NoReturn:
+def _out_of_time(number: int, frame: types.FrameType | None) -> NoReturn:  # noqa: ARG001
     raise _OutOfTime
