@@ -45,8 +45,14 @@ def begin_program(number: int, *, real_time: bool) -> None:
     """The same for a program that is about to begin."""
     if not real_time:
         _core._clock_start(MONOTONIC_NS, WALL_NS)
-    gc.collect()
+    _freeze_garbage()
     begin(number)
+
+
+def _freeze_garbage() -> None:
+    """From here on the collector looks only at what the program makes."""
+    gc.collect()
+    gc.freeze()
 
 
 def serve(commands: int, replies: int) -> int | None:
@@ -59,7 +65,7 @@ def serve(commands: int, replies: int) -> int | None:
     for fd in (commands, replies):
         os.set_inheritable(fd, False)
     _core.set_preemption(None)
-    gc.collect()  # so that the children have less to do
+    _freeze_garbage()  # so that the children have less to do
     with os.fdopen(commands) as lines:
         for line in lines:
             pid = os.fork()
