@@ -131,6 +131,13 @@ def test_what_is_neither_is_refused():
         weft.wait([5])
 
 
+def test_one_that_cannot_be_waited_for_leaves_nothing_with_the_others():
+    future = Future()
+    with pytest.raises(RuntimeError, match=r"weft\.spawn"):
+        weft.wait([future, weft.current()])
+    assert future._done_callbacks == []
+
+
 def test_a_future_of_an_os_thread_wakes_the_waiter():
     future = Future()
     with weft.os_threads():

@@ -109,8 +109,12 @@ class _Watch:
         self._done: SimpleQueue[Any] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        for thing in self._things:
-            thing.add_done_callback(self._tell)
+        try:
+            for thing in self._things:
+                thing.add_done_callback(self._tell)
+        except BaseException:  # one that cannot be waited for
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
