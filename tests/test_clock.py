@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import queue
-import random
 import select
 import socket
 import subprocess
@@ -11,7 +10,7 @@ import threading
 import time
 
 import pytest
-from support import in_os_thread, libc, results, run_program, settle, spawn_each
+from support import in_os_thread, libc, results, run_program, settle
 
 import weft
 from weft.testing import virtual_clock, wait_all_parked
@@ -46,17 +45,23 @@ def test_time_stands_while_somebody_can_run(clock):
     assert (time.monotonic_ns(), time.time_ns()) == before
 
 
-def test_sleepers_wake_in_order_each_at_its_time(clock):
-    seconds = random.Random(1).sample(range(10**6), 1000)
-    seen = []
-
+def test_sleepers_wake_in_order_each_at_its_time():
+    seen = run_program(
+        """
+import random
+from weft.testing import virtual_clock
+seconds = random.Random(1).sample(range(10**6), 1000)
+seen = []
+with virtual_clock() as clock:
     def sleep(number):
         time.sleep(number)
         seen.append((number, clock.elapsed))
-
-    for thread in spawn_each(sleep, seconds):
+    for thread in [weft.spawn(sleep, number) for number in seconds]:
         thread.join()
-    assert seen == [(number, number) for number in sorted(seconds)]
+print(seen == [(number, number) for number in sorted(seconds)])
+"""
+    )
+    assert (seen.output, seen.errors) == ("True\n", "")
 
 
 def test_a_timer_that_died_does_not_move_it(clock):
