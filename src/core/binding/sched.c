@@ -752,7 +752,6 @@ void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
     self->shielded = true;
     worker->outside++;
     self->state = WF_AWAY;
-    worker->outside++;
     worker->departure = (struct wf_departure){send, arg};
     wf_context_switch(&self->vessel->context, &worker->anteroom->context);
     /* Another OS thread: nothing thread-local of the old one may be used from here on. */
