@@ -97,6 +97,13 @@ PLANS = [
         full=("--count", "100000", "--batch", "100000", "--rounds", "3"),
     ),
     Plan(
+        "executor",
+        "us of CPU per call submitted to an executor and its result taken",
+        [["weft"], ["weft_limited"], ["gevent"], ["threads"]],
+        [Goal(1.0, "threads")],
+        ["--count", "2000", "--rounds", "2"],
+    ),
+    Plan(
         "channel",
         "ns of CPU per value handed to another green thread",
         [["weft"], ["gevent"], ["trio"], ["runloom"], ["go"]],

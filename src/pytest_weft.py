@@ -1,16 +1,17 @@
 """The pytest plugin of weft, as far as every run of pytest meets it: its options, and one fixture.
 
-pytest loads the plugins of all packages that are installed, asked for or not.  So this module lies beside
-the package and not in it, and imports nothing of weft until it is asked for; what it then does is
-in `weft.pytest_plugin`.
+pytest loads the plugins of all packages that are installed, asked for or not.  So this module lies
+beside the package and not in it, and imports nothing of weft until it is asked for; what it then
+does is in `weft.pytest_plugin`.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from weft.testing import VirtualClock
 
 OPTIONS = ("weft", "weft_seed", "weft_timeout")

@@ -17,7 +17,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BOOK = DOCS / "book"
-PAGES = [*sorted(BOOK.glob("*.md")), DOCS / "tutorial.md", *sorted(DOCS.glob("howto/*.md"))]
+PAGES = [
+    *sorted(BOOK.glob("*.md")),
+    DOCS / "tutorial.md",
+    DOCS / "testing.md",
+    *sorted(DOCS.glob("howto/*.md")),
+]
 pytestmark = pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="the book is about CPython up to 3.13"
 )

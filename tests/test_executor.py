@@ -177,9 +177,7 @@ def test_an_executor_whose_initializer_fails_is_broken(caplog):
     with weft.Executor(1, initializer=lambda: fail(ValueError("argh"))) as executor:
         futures = [executor.submit(int) for _ in range(3)]
         for future in futures:
-            assert isinstance(
-                future.exception(PROMPT_SECONDS), concurrent.futures.BrokenExecutor
-            )
+            assert isinstance(future.exception(PROMPT_SECONDS), concurrent.futures.BrokenExecutor)
         with pytest.raises(concurrent.futures.BrokenExecutor):
             executor.submit(int)
     assert "ValueError: argh" in caplog.text

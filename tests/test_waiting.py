@@ -61,6 +61,13 @@ def test_a_cancelled_future_is_done_and_has_not_failed(gate):
     assert weft.wait([cancelled, slow], INSTANT_SECONDS, FIRST_EXCEPTION) == ({cancelled}, {slow})
 
 
+def test_a_cancelled_green_thread_is_done_and_has_not_failed(gate):
+    cancelled, slow = weft.spawn(gate.wait), weft.spawn(gate.wait)
+    weft.spawn(cancelled.cancel)
+    assert weft.wait([cancelled], PROMPT_SECONDS).done == {cancelled}
+    assert weft.wait([cancelled, slow], INSTANT_SECONDS, FIRST_EXCEPTION) == ({cancelled}, {slow})
+
+
 def test_gives_up_after_the_timeout(gate):
     slow, quick = weft.spawn(gate.wait), weft.spawn(int)
     assert weft.wait([slow, quick], timeout=INSTANT_SECONDS) == ({quick}, {slow})
@@ -122,6 +129,13 @@ def test_the_timeout_counts_from_the_call(gate):
 def test_what_is_neither_is_refused():
     with pytest.raises(AttributeError):
         weft.wait([5])
+
+
+def test_one_that_cannot_be_waited_for_leaves_nothing_with_the_others():
+    future = Future()
+    with pytest.raises(RuntimeError, match=r"weft\.spawn"):
+        weft.wait([future, weft.current()])
+    assert future._done_callbacks == []
 
 
 def test_a_future_of_an_os_thread_wakes_the_waiter():

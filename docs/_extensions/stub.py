@@ -25,7 +25,7 @@ FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 def homes() -> dict[str, str]:
     """For each public name the file that describes it, as `weft/__init__.py` imports them."""
     found = {}
-    for node in ast.parse((SOURCES / "__init__.py").read_text(encoding="utf-8")).body:
+    for node in ast.walk(ast.parse((SOURCES / "__init__.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             module = node.module.rpartition(".")[2]
             stub = SOURCES / f"{module}.pyi"

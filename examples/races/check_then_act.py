@@ -1,6 +1,6 @@
 """A race: a shop looks whether there is one left, and sells it; the last one is sold twice.
 
-    weft explore examples/races/check_then_act.py
+weft explore examples/races/check_then_act.py
 """
 
 import threading

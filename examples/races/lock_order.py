@@ -1,6 +1,6 @@
-"""A race: money is moved to and fro, each way locking first where it comes from; then all wait for ever.
+"""A race: money is moved both ways, each locking first where it comes from; all wait for ever.
 
-    weft explore examples/races/lock_order.py
+weft explore examples/races/lock_order.py
 """
 
 import threading

@@ -1,6 +1,6 @@
 """A race: two threads read a number, add to it, and write it back; an update is lost.
 
-    weft explore examples/races/lost_update.py
+weft explore examples/races/lost_update.py
 """
 
 import threading

@@ -726,8 +726,8 @@ def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) ->
 def _clock_start(now_ns: int | None, wall_ns: int | None, /) -> None:
     """Give the calling OS thread a virtual clock: `testing.virtual_clock` says what that is.
 
-    It stands at these times of CLOCK_MONOTONIC and CLOCK_REALTIME, in nanoseconds, or at the present.
-    Raises RuntimeError if it has one that stands already.
+    It stands at these times of CLOCK_MONOTONIC and CLOCK_REALTIME, in nanoseconds, or at the
+    present. Raises RuntimeError if it has one that stands already.
     """
 
 def _clock_stop() -> None:
@@ -737,10 +737,10 @@ def _clock_stop() -> None:
     """
 
 def _clock_jump(seconds: float, /) -> None:
-    """Move the virtual clock on.  Does not park: those whose time has come run when the caller does."""
+    """Move the virtual clock on.  Does not park: whose time has come runs when the caller does."""
 
 def _clock_grace(seconds: float, /) -> None:
-    """How long, really, to wait for descriptors and other OS threads before the virtual clock jumps."""
+    """How long, really, somebody's wait for a descriptor keeps the virtual clock from jumping."""
 
 def _clock_outside(change: int, /) -> None:
     """Add to the number of green threads of this OS thread that wait for what takes real time."""
@@ -801,7 +801,7 @@ def _lock_address(lock: _thread.LockType | _thread.RLock, /) -> int:
 def _remove_done_callback(
     green_thread: GreenThread[Any], fn: Callable[[GreenThread[Any]], object], /
 ) -> None:
-    """Take back what `GreenThread.add_done_callback` was given, if it was and was not called yet."""
+    """Take back what `GreenThread.add_done_callback` was given, if it was not called yet."""
 
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""

@@ -1,21 +1,21 @@
 """`weft.Executor`: `concurrent.futures` with green threads for workers.
 
 A worker lives as long as there is something to do: without a limit it makes one call, with one it
-goes on to whatever waits.  Starting a green thread costs a tenth of waking one that waits on a queue, so
-none is kept for later.
+goes on to whatever waits.  Starting a green thread costs a tenth of waking one that waits on a
+queue, so none is kept for later.
 
 Its futures are `concurrent.futures.Future`, and what is promised about shutdown and about the exit
 of the interpreter is what ThreadPoolExecutor promises.
 
-Imported when `weft.Executor` is first asked for: a program run by weft should not meet modules it did
-not ask for.
+Imported when `weft.Executor` is first asked for: a program run by weft should not meet modules it
+did not ask for.
 """
 
 import contextvars
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -65,8 +65,8 @@ class Executor(futures.Executor):
     If it fails the executor is broken, and pending calls too, as with ThreadPoolExecutor.
 
     A call runs in a copy of the submitter's contextvars context, on the OS thread that submits it
-    (or, where it had to wait, on that of an earlier one).  Raises ValueError for a limit below 1, and
-    TypeError for an initializer that cannot be called.
+    (or, where it had to wait, on that of an earlier one).  Raises ValueError for a limit below 1,
+    and TypeError for an initializer that cannot be called.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Executor(futures.Executor):
     def _initialize(self, initializer: Callable[..., object]) -> bool:
         try:
             initializer(*self._initargs)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the executor is broken
             futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
             return False
         return True

@@ -50,9 +50,9 @@ def to_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     raises is raised here.  Blocking calls block the OS thread it runs on, not the caller's.
     """
     context = contextvars.copy_context()
-    with os_threads():
-        future = _pool().submit(functools.partial(context.run, fn, *args, **kwargs))
     with _outside:
+        with os_threads():
+            future = _pool().submit(functools.partial(context.run, fn, *args, **kwargs))
         return future.result()
 
 

@@ -2,8 +2,8 @@
 
 The core draws from the seed which green thread runs and where it is preempted (seed.h).  For a run
 to depend on nothing else, time must not either, so it is virtual; and the cyclic garbage collector,
-which may call finalizers, starts from nothing.  What else differs between two runs of a program is the
-program's own: `random`, the hash of strings (PYTHONHASHSEED), the outside world.
+which may call finalizers, starts from nothing.  What else differs between two runs of a program is
+the program's own: `random`, the hash of strings (PYTHONHASHSEED), the outside world.
 
 `serve` makes many runs cheap: the process imports weft, hooks libc, and forks for each seed.  A run
 so made and one made by ``weft run --seed`` must not differ, so points in this file do not count.
@@ -34,14 +34,25 @@ INSIDES = frozenset(
 """Files within whose code green threads are not preempted: seed.h says why."""
 
 
-def begin(number: int, *, real_time: bool = False) -> None:
+def begin(number: int) -> None:
     """From now on `number` decides what runs on this OS thread."""
     _core.set_preemption(None)
     threading.setprofile(_core._seed_enter)
+    _core._seed_start(number, INSIDES)
+
+
+def begin_program(number: int, *, real_time: bool) -> None:
+    """The same for a program that is about to begin."""
     if not real_time:
         _core._clock_start(MONOTONIC_NS, WALL_NS)
+    _freeze_garbage()
+    begin(number)
+
+
+def _freeze_garbage() -> None:
+    """From here on the collector looks only at what the program makes."""
     gc.collect()
-    _core._seed_start(number, INSIDES)
+    gc.freeze()
 
 
 def serve(commands: int, replies: int) -> int | None:
@@ -52,9 +63,9 @@ def serve(commands: int, replies: int) -> int | None:
     with its exit status as `os.waitstatus_to_exitcode` has it.  None: there are no more.
     """
     for fd in (commands, replies):
-        os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
+        os.set_inheritable(fd, False)
     _core.set_preemption(None)
-    gc.collect()
+    _freeze_garbage()  # so that the children have less to do
     with os.fdopen(commands) as lines:
         for line in lines:
             pid = os.fork()

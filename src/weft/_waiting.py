@@ -1,16 +1,22 @@
 """Waiting for several things: green threads and futures, as `concurrent.futures` waits for futures.
 
-Each thing is asked to call back when it is done, and what has called is taken from a queue.  What was asked
-of things that are not done in the end is taken back, so waiting again and again for the same
-ones leaves nothing behind.
+Each thing is asked to call back when it is done, and what has called is taken from a queue.  What
+was asked of things that are not done in the end is taken back, so waiting again and again for the
+same ones leaves nothing behind.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    CancelledError,
+    Future,
+)
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from weft import _core
 from weft._core import GreenThread
@@ -32,9 +38,10 @@ def wait(
     """Wait until some or all of `things` are done, at most `timeout` seconds.  Parks.
 
     Things are green threads made by `weft.spawn` and `concurrent.futures.Future` objects, mixed as
-    you like.  `return_when` is one of `concurrent.futures`' ``ALL_COMPLETED``, ``FIRST_COMPLETED`` and
-    ``FIRST_EXCEPTION``.  Returns two sets, `done` and `not_done`.  A future that was cancelled is
-    done.  A green thread that ends meanwhile counts as collected: its exception is not reported.
+    you like.  `return_when` is one of `concurrent.futures`' ``ALL_COMPLETED``, ``FIRST_COMPLETED``
+    and ``FIRST_EXCEPTION``.  Returns two sets, `done` and `not_done`.  What was cancelled is done,
+    and has not failed.  A green thread that ends meanwhile counts as collected: its exception is
+    not reported.
 
     Raises ValueError for another `return_when`.
     """
@@ -88,7 +95,7 @@ def _is_enough(done: set[Any], not_done: set[Any], newly: set[Any], return_when:
 
 
 def _has_failed(thing: Thing) -> bool:
-    if isinstance(thing, Future) and thing.cancelled():
+    if thing.cancelled():
         return False
     return thing.exception() is not None
 
@@ -101,9 +108,13 @@ class _Watch:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._done: SimpleQueue[Any] = SimpleQueue()
 
-    def __enter__(self) -> "_Watch":
-        for thing in self._things:
-            thing.add_done_callback(self._tell)
+    def __enter__(self) -> Self:
+        try:
+            for thing in self._things:
+                thing.add_done_callback(self._tell)
+        except BaseException:  # one that cannot be waited for
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +124,8 @@ class _Watch:
 
     def _tell(self, thing: Thing) -> None:
         if isinstance(thing, GreenThread):
-            thing.exception()  # now it is collected
+            with suppress(CancelledError):
+                thing.exception()  # now it is collected
         self._done.put(thing)
 
     def next(self) -> Any:
@@ -130,4 +142,4 @@ def _take_back(thing: Thing, callback: Callable[[Any], None]) -> None:
         _core._remove_done_callback(thing, callback)
         return
     with thing._condition, suppress(ValueError):  # it has no public way
-        thing._done_callbacks.remove(callback)
+        thing._done_callbacks.remove(callback)  # type: ignore[attr-defined]

@@ -91,7 +91,7 @@ def _prepare_and_run(options: argparse.Namespace, program: list[str]) -> int:
             return 0
     sys.argv[:] = program
     if seed is not None:
-        _seed.begin(seed, real_time=options.real_time)
+        _seed.begin_program(seed, real_time=options.real_time)
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
 

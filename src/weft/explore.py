@@ -1,8 +1,8 @@
 """`weft explore`: run a program under many seeds, and say which is the first that fails.
 
 Runs are made by *servers*, processes that are ``weft run`` with everything done but the program
-itself: each forks once for every seed (`_seed.serve`), so a run costs a fork and not the start of an
-interpreter.  This process hands out the seeds in order, watches the time, and judges.
+itself: each forks once for every seed (`_seed.serve`), so a run costs a fork and not the start of
+an interpreter.  This process hands out the seeds in order, watches the time, and judges.
 
 A run has failed when its exit status is not 0, when a thread died of an exception, when
 `weft.Deadlock` was raised, or when it was not over in time.  Then it is asked for its green threads
@@ -229,6 +229,6 @@ def _replay(
 ) -> str:
     """The command for a person: by the name that this one was called by."""
     command = ["weft", "run", "--seed", str(seed), *_run_options(options), *program]
-    if os.path.basename(sys.argv[0]) == "__main__.py":
+    if sys.argv[0].endswith("__main__.py"):
         command[:1] = [sys.executable, "-m", "weft"]
     return f"PYTHONHASHSEED={environment['PYTHONHASHSEED']} {shlex.join(command)}"

@@ -1,9 +1,9 @@
 """What the options of the pytest plugin do: tests in green threads.
 
-Each test, its fixtures included, runs in a green thread of its own, and `threading.Thread` makes green
-threads.  The main green thread waits for it, so it sees what the test cannot: that it takes too long, or
-that nobody can ever run again.  Then there is no going on, since the test holds fixtures of later ones:
-all green threads are shown, and the session ends.
+Each test, its fixtures included, runs in a green thread of its own, and `threading.Thread` makes
+green threads.  The main green thread waits for it, so it sees what the test cannot: that it takes
+too long, or that nobody can ever run again.  Then all green threads are shown, and the test is
+cancelled; if it goes on all the same the session ends, since it holds fixtures of later ones.
 
 `pytest_weft` registers the plugin when an option asks for it.
 """
@@ -27,6 +27,10 @@ LEAK_PATIENCE = 0.5
 """Seconds that green threads which are about to end get for it."""
 
 
+CANCEL_PATIENCE = 5
+"""Seconds that a test which was cancelled gets for it."""
+
+
 class _OutOfTime(BaseException):
     """Raised in the main green thread by the alarm."""
 
@@ -38,6 +42,7 @@ class Plugin:
         self._seed: int | None = config.getoption("weft_seed")
         self._timeout: float | None = config.getoption("weft_timeout")
         self._before: set[_core.GreenThread[object]] = set()
+        self._trouble = ""  # what the main green thread has seen of the test
         _core.install()
 
     def pytest_report_header(self) -> str:
@@ -49,16 +54,17 @@ class Plugin:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run the test, from its first fixture to its last, in a green thread."""
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._trouble = ""
         with ExitStack() as stack:
             if self._seed is not None:
                 stack.enter_context(testing.seeded(self._seed))
             test = _core.spawn(_run, item, nextitem)
             test.name = item.name
-            self._wait_for(test, item.nodeid)
+            self._wait_for(test)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _wait_for(self, test: _core.GreenThread[object], name: str) -> None:
+    def _wait_for(self, test: _core.GreenThread[object]) -> None:
         before = None
         if self._timeout is not None:
             before = signal.signal(signal.SIGALRM, _out_of_time)
@@ -66,13 +72,26 @@ class Plugin:
         try:
             test.result()
         except _OutOfTime:
-            _give_up(test, f"{name}: still running after {self._timeout:g} s")
+            self._cancel(test, f"still running after {self._timeout:g} s")
         except Deadlock as deadlock:
-            _give_up(test, f"{name}: {deadlock}")
+            self._cancel(test, str(deadlock))
         finally:
             if before is not None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, before)
+
+    def _cancel(self, test: _core.GreenThread[object], reason: str) -> None:
+        told = io.StringIO()
+        dump(told)
+        self._trouble = f"{reason}\n{told.getvalue()}"
+        test.cancel()
+        test.join(CANCEL_PATIENCE)
+        if test.is_alive():
+            _let_go([test])
+            pytest.exit(
+                f"{test.name} cannot be cancelled: {self._trouble}",
+                returncode=pytest.ExitCode.TESTS_FAILED,
+            )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
@@ -94,8 +113,10 @@ class Plugin:
     def pytest_runtest_makereport(
         self,
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Say with a failure how to see it again."""
+        """Say with a failure what was seen from outside, and how to see it again."""
         report = yield
+        if report.failed and self._trouble:
+            report.sections.append(("weft", self._trouble))
         if report.failed and self._seed is not None:
             report.sections.append(("weft", f"--weft-seed {self._seed}"))
         return report
@@ -119,17 +140,11 @@ def _let_go(threads: Iterable[_core.GreenThread[object]]) -> None:
 
 
 def _run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    # What stands for a thread that threading has not made is a daemon, and so would be those it makes.
+    # What stands for a thread that threading has not made is a daemon, and so would be those it
+    # makes.
     threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
     runtestprotocol(item, nextitem=nextitem)
 
 
-def _out_of_time(number: int, frame: types.FrameType | None) -> NoReturn:
+def _out_of_time(number: int, frame: types.FrameType | None) -> NoReturn:  # noqa: ARG001
     raise _OutOfTime
-
-
-def _give_up(test: _core.GreenThread[object], reason: str) -> NoReturn:
-    told = io.StringIO()
-    dump(told)
-    _let_go([test])
-    pytest.exit(f"{reason}\n\n{told.getvalue()}", returncode=pytest.ExitCode.TESTS_FAILED)

@@ -52,7 +52,7 @@ class VirtualClock:
 
 
 @contextmanager
-def virtual_clock(*, patience: float = 0.0) -> Iterator[VirtualClock]:
+def virtual_clock(*, patience: float = 0.001) -> Iterator[VirtualClock]:
     """Give the calling OS thread a clock that stands still, and jumps when everybody waits.
 
     While a green thread can run, no time passes: `time.monotonic`, `time.time`, `datetime.now` and
@@ -61,10 +61,10 @@ def virtual_clock(*, patience: float = 0.0) -> Iterator[VirtualClock]:
     A program that waits for time to pass in a loop, without parking, sees it pass in the end.
 
     What is outside takes the time it takes, and virtual time passes with it: `to_thread` and other
-    calls on OS threads, child processes that are waited for.  Data from another process or OS
-    thread is waited for only if there is no deadline: a timeout is over first, unless `patience`
-    says how many real seconds to wait for descriptors before the clock jumps.  Timers of the kernel
-    (`signal.alarm`, timerfd) and other OS threads keep the real time.
+    calls on OS threads, child processes that are waited for.  For data, from another process or OS
+    thread, the clock waits `patience` real seconds if anybody waits for a descriptor; then it
+    jumps, and a timeout is over.  For what an OS thread does without `to_thread` it does not wait
+    at all. Timers of the kernel (`signal.alarm`, timerfd) and other OS threads keep the real time.
 
     When the block ends time passes again as it does.  The time of day is right at once; the
     monotonic clock goes on from where it was, since it never goes back.  Raises RuntimeError if
@@ -98,8 +98,8 @@ class Sequencer:
             close()
 
     A block waits until the one with the number before it has ended; 0 does not wait.  As in
-    `trio.testing`, each number can be used once, and if a wait is ended by an exception the sequence
-    is broken: all others get RuntimeError.
+    `trio.testing`, each number can be used once, and if a wait is ended by an exception the
+    sequence is broken: all others get RuntimeError.
     """
 
     def __init__(self) -> None:
@@ -145,16 +145,16 @@ def seeded(number: int) -> Iterator[None]:
     what is found can happen to OS threads.  The same number gives the same schedule, as far as the
     program asks neither the real time (see `virtual_clock`) nor chance.  There is none by time.
 
-    A thread in which the program has called `sys.setprofile` is not preempted; one with `sys.settrace`
-    (of a debugger, of a coverage tool) at calls only, not in loops without.
+    A thread in which the program has called `sys.setprofile` is not preempted; one with
+    `sys.settrace` (of a debugger, of a coverage tool) at calls only, not in loops without.
     """
     before = _core.get_preemption(), threading.getprofile()
-    _seed.begin(number, real_time=True)
+    _seed.begin(number)
     try:
         yield
     finally:
         _core._seed_stop()
-        threading.setprofile(before[1])  # type: ignore[arg-type]
+        threading.setprofile(before[1])
         _core.set_preemption(before[0])
 
 
@@ -171,8 +171,8 @@ class LeakError(AssertionError):
 def no_leaks(*, patience: float = 0.5) -> Iterator[None]:
     """Raise `LeakError` at the end of the block if green threads that began in it are alive.
 
-    Those that are about to end get `patience` seconds for it.  Daemons are left aside, as at the end
-    of a program.
+    Those that are about to end get `patience` seconds for it.  Daemons are left aside, as at the
+    end of a program.
     """
     before = set(_core.all_threads())
     yield

@@ -1,4 +1,4 @@
-/* test_base.c - the panic message, and the arithmetic of deadlines. */
+/* test_base.c - the panic message, the arithmetic of deadlines, and the virtual clock. */
 #include "base.h"
 #include "check.h"
 
@@ -64,10 +64,58 @@ static void timespecs_saturate(void)
     CHECK(wf_timespec_ns(&(struct timespec){ .tv_sec = INT64_MAX, .tv_nsec = 0 }) == WF_NEVER);
 }
 
+static void a_virtual_clock_stands_and_jumps(void)
+{
+    struct wf_clock clock;
+    wf_clock_start(&clock, 100, 5000);
+    wf_clock = &clock;
+    CHECK(wf_now_ns() == 100 && wf_wall_ns() == 5000);
+    CHECK(wf_deadline(7) == 107);
+    CHECK(wf_deadline_at(CLOCK_REALTIME, &(struct timespec){ .tv_nsec = 5003 }) == 103);
+    wf_clock_jump(&clock, 200);
+    CHECK(wf_now_ns() == 200 && wf_wall_ns() == 5100);
+    wf_clock = NULL;
+    CHECK(wf_now_ns() > 200);
+}
+
+static void a_stopped_clock_goes_on_from_where_it_was(void)
+{
+    struct wf_clock clock;
+    int64_t ahead = wf_real_now_ns() + 3600 * WF_NS_PER_S;
+    wf_clock_start(&clock, ahead, 0);
+    wf_clock = &clock;
+    wf_clock_stop(&clock);
+    int64_t now = wf_now_ns();
+    CHECK(ahead <= now && now < ahead + 1800 * WF_NS_PER_S);
+    CHECK(wf_wall_ns() > 1800 * WF_NS_PER_S); /* the real one */
+    wf_clock_stop(&clock);
+    CHECK(wf_now_ns() >= now);
+    wf_clock = NULL;
+}
+
+static void who_asks_very_often_sees_time_pass(void)
+{
+    struct wf_clock clock;
+    wf_clock_start(&clock, 0, 0);
+    for (int i = 0; i < 1000; i++)
+        wf_clock_asked(&clock, 1);
+    CHECK(clock.now_ns == 0);
+    for (int i = 0; i < 1000000; i++)
+        wf_clock_asked(&clock, 1);
+    CHECK(clock.now_ns > WF_NS_PER_S);
+    int64_t before = clock.now_ns;
+    wf_clock_jump(&clock, before + 1);
+    wf_clock_asked(&clock, 1);
+    CHECK(clock.now_ns == before + 1);
+}
+
 int main(void)
 {
     RUN_IF_NATIVE(panic_names_function_and_fact);
     RUN_IF_NATIVE(panic_cuts_what_does_not_fit);
     RUN(deadlines_saturate);
     RUN(timespecs_saturate);
+    RUN(a_virtual_clock_stands_and_jumps);
+    RUN(a_stopped_clock_goes_on_from_where_it_was);
+    RUN(who_asks_very_often_sees_time_pass);
 }

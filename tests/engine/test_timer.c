@@ -64,6 +64,20 @@ static void a_timer_fires_at_its_deadline_and_not_before(void)
     wf_timer_term(&heap);
 }
 
+static void the_next_live_one_is_not_a_dead_one(void)
+{
+    struct wf_timer_heap heap = heap_for(8);
+    CHECK(wf_timer_next_live(&heap) == WF_NEVER);
+    for (uint64_t token = 1; token <= 8; token++)
+        add(&heap, (int64_t)token * 100, token);
+    forget(&heap, 1);
+    forget(&heap, 2);
+    CHECK(wf_timer_next(&heap) == 100);
+    CHECK(wf_timer_next_live(&heap) == 300);
+    CHECK(wf_timer_next(&heap) == 300 && heap.forgotten == 0);
+    wf_timer_term(&heap);
+}
+
 static void equal_deadlines_leave_in_token_order(void)
 {
     enum { N = 1000 };
@@ -224,6 +238,7 @@ int main(void)
 {
     RUN(an_empty_heap_never_fires);
     RUN(a_timer_fires_at_its_deadline_and_not_before);
+    RUN(the_next_live_one_is_not_a_dead_one);
     RUN(equal_deadlines_leave_in_token_order);
     RUN(forgotten_timers_make_room);
     RUN(the_dead_never_fill_the_reservation);

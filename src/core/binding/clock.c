@@ -106,7 +106,7 @@ static PyObject *start(PyObject *module, PyObject *const *args, Py_ssize_t nargs
         return NULL;
     }
     wf_clock_start(&worker->clock, ns[0], ns[1]);
-    worker->grace_ns = 0;
+    worker->grace_ns = WF_NS_PER_MS;
     wf_clock = &worker->clock;
     Py_RETURN_NONE;
 }
@@ -148,7 +148,7 @@ static PyObject *jump(PyObject *module, PyObject *seconds)
 
 PyDoc_STRVAR(grace_doc,
 "_clock_grace(seconds, /)\n--\n\n"
-"How long, really, to wait for descriptors and for other OS threads before the virtual clock jumps.");
+"How long, really, somebody's wait for a descriptor keeps the virtual clock from jumping.");
 
 static PyObject *grace(PyObject *module, PyObject *seconds)
 {

@@ -419,7 +419,7 @@ static void look_and_jump(struct wf_worker *worker)
     else if (next_ns == WF_NEVER)
         look_for(worker, worker->reactor.waiting > 0 ? -1 : patience(worker));
     else
-        look_for(worker, worker->grace_ns);
+        look_for(worker, worker->reactor.waiting > 0 ? worker->grace_ns : 0);
     worker->doubted = false;
     if (worker->runq.len > 0 || next_ns == WF_NEVER)
         return;
@@ -754,7 +754,6 @@ void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
     self->shielded = true;
     worker->outside++;
     self->state = WF_AWAY;
-    worker->outside++;
     worker->departure = (struct wf_departure){send, arg};
     wf_context_switch(&self->vessel->context, &worker->anteroom->context);
     /* Another OS thread: nothing thread-local of the old one may be used from here on. */

@@ -106,7 +106,7 @@ struct wf_worker {
     struct wf_told told;      /* interrupt.c's */
     struct wf_seed seed;
     struct wf_clock clock;    /* virtual; wf_clock leads to it, or nobody looks at it */
-    int64_t grace_ns;         /* really waited before it jumps */
+    int64_t grace_ns;         /* really waited before it jumps, if anybody waits for a descriptor */
     unsigned outside;         /* parks that end in real time, whatever the clock says: clock.h */
     bool doubted;             /* since it last moved, all who may have been forgotten were woken */
     struct wf_list quiet_waiters; /* struct wf_quiet_waiter */

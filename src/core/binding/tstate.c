@@ -341,7 +341,9 @@ void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace)
 
 void wf_tstate_end(PyThreadState *tstate)
 {
-    wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
+    /* PyThreadState_Clear would drop them, but leave the interpreter looking for them (3.11). */
+    if (wf_unlikely(tstate->c_profilefunc != NULL || tstate->c_tracefunc != NULL))
+        wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
     PyThreadState_Clear(tstate);
     tstate->context_ver++;
     tstate->coroutine_origin_tracking_depth = 0;
