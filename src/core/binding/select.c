@@ -51,23 +51,13 @@ void wf_case_register(const struct wf_operation *operation)
     operations[operation_count++] = operation;
 }
 
-/* {=== By lot ===} */
-
-/* Marsaglia's xorshift: it need not be hard to guess. */
-static uint64_t next_random(void)
+/* Is it the turn of the n-th (from 1) of those met so far?  Asked of each in turn, it chooses among all evenly.  Under a
+ * seed the lots are the seed's. */
+static bool drawn(struct wf_worker *worker, size_t n)
 {
-    static uint64_t state = UINT64_C(0x9E3779B97F4A7C15);
+    static struct wf_seed ours;
 
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
-/* Is it the turn of the n-th (from 1) of those met so far? Asked of each in turn, it chooses among all evenly. */
-static bool drawn(unsigned n)
-{
-    return n == 1 || next_random() % n == 0;
+    return wf_seed_choose(worker->seed.on ? &worker->seed : &ours, n) == 0;
 }
 
 /* {=== Reading the cases ===} */
@@ -157,13 +147,13 @@ static int is_ready(struct choice *choice)
 static Py_ssize_t choose(struct selection *selection)
 {
     Py_ssize_t chosen = -1;
-    unsigned met = 0;
+    size_t met = 0;
 
     for (Py_ssize_t i = 0; i < selection->count; i++) {
         int ready = is_ready(&selection->choices[i]);
         if (ready < 0)
             return -2;
-        if (ready && drawn(++met))
+        if (ready && drawn(selection->worker, ++met))
             chosen = i;
     }
     return chosen;
