@@ -273,16 +273,18 @@ static PyObject *channel_repr(struct channel *self)
 
 /* {=== As cases of select ===} */
 
-static bool send_ready(PyObject *self)
+static bool send_ready(PyObject *self, const struct wf_wait *own)
 {
     struct channel *channel = (struct channel *)self;
-    return channel->closed || has_room(channel) || wf_wait_queue_first(&channel->receivers) != NULL;
+    return channel->closed || has_room(channel)
+           || wf_wait_queue_first_but(&channel->receivers, own) != NULL;
 }
 
-static bool recv_ready(PyObject *self)
+static bool recv_ready(PyObject *self, const struct wf_wait *own)
 {
     struct channel *channel = (struct channel *)self;
-    return channel->closed || channel->left.len > 0 || wf_wait_queue_first(&channel->senders) != NULL;
+    return channel->closed || channel->left.len > 0
+           || wf_wait_queue_first_but(&channel->senders, own) != NULL;
 }
 
 static PyObject *send_case_now(PyObject *self, PyObject *argument)

@@ -107,8 +107,9 @@ static PyObject *event_repr(struct event *self)
 
 /* {=== As a case of select ===} */
 
-static bool case_ready(PyObject *self)
+static bool case_ready(PyObject *self, const struct wf_wait *own)
 {
+    (void)own;
     return ((struct event *)self)->is_set;
 }
 

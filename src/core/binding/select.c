@@ -138,19 +138,19 @@ static int descriptor_is_ready(struct choice *choice)
     return -1;
 }
 
-static int is_ready(struct choice *choice)
+static int is_ready(struct choice *choice, const struct wf_wait *own)
 {
-    return choice->operation ? choice->operation->ready(choice->self) : descriptor_is_ready(choice);
+    return choice->operation ? choice->operation->ready(choice->self, own) : descriptor_is_ready(choice);
 }
 
-/* The index of one that is ready, -1 if none is, -2 with an exception. */
-static Py_ssize_t choose(struct selection *selection)
+/* The index of one that is ready, -1 if none is, -2 with an exception.  `own`: our wait, once begun. */
+static Py_ssize_t choose(struct selection *selection, const struct wf_wait *own)
 {
     Py_ssize_t chosen = -1;
     size_t met = 0;
 
     for (Py_ssize_t i = 0; i < selection->count; i++) {
-        int ready = is_ready(&selection->choices[i]);
+        int ready = is_ready(&selection->choices[i], own);
         if (ready < 0)
             return -2;
         if (ready && drawn(selection->worker, ++met))
@@ -284,7 +284,7 @@ static PyObject *wait_and_do(struct selection *selection, int64_t deadline_ns)
     do {
         end = park(selection, deadline_ns);
         if (end == WF_WAIT_AGAIN || end == WF_WAIT_EXPIRED)
-            chosen = choose(selection);
+            chosen = choose(selection, &selection->wait);
     } while (end == WF_WAIT_AGAIN && chosen == -1);
     wf_wait_leave(&selection->wait);
     if (end == WF_WAIT_SERVED)
@@ -339,7 +339,7 @@ static PyObject *select_one(struct selection *selection, PyObject *const *items,
 
     if (deadline_ns < 0 || read_cases(selection, items) < 0)
         return NULL;
-    chosen = choose(selection);
+    chosen = choose(selection, NULL);
     if (chosen >= 0)
         return do_now(selection, chosen);
     if (chosen == -1 && deadline_ns != WF_AT_ONCE)

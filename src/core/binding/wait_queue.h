@@ -86,6 +86,16 @@ static inline struct wf_place *wf_wait_queue_first(struct wf_wait_queue *queue)
     return wf_container_of(queue->places.next, struct wf_place, link);
 }
 
+/* The first place that is none of this wait's, or NULL. */
+static inline struct wf_place *wf_wait_queue_first_but(struct wf_wait_queue *queue, const struct wf_wait *own)
+{
+    struct wf_place *place = wf_wait_queue_first(queue);
+
+    while (place != NULL && place->wait == own)
+        place = place->link.next == &queue->places ? NULL : wf_container_of(place->link.next, struct wf_place, link);
+    return place;
+}
+
 /* {=== The one who waits ===} */
 
 /* Begins a wait of the running green thread, with `count` places that it takes next. */
