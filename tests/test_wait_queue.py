@@ -6,7 +6,9 @@ in both orders before the one who waits has run.
 
 import concurrent.futures
 import contextlib
+import gc
 import queue
+import sys
 
 import pytest
 from support import PROMPT_SECONDS, settle
@@ -193,6 +195,29 @@ def test_it_is_ready_when_a_scopes_time_is_up(name):
         weft.sleep(0.0003)
         make_ready()
         assert thread.result(PROMPT_SECONDS) != available(take)
+
+
+@cases
+def test_waits_leave_no_memory_behind(name, cooperative):
+    def work():
+        for _ in range(20):
+            wait, make_ready, _ = CASES[name]()
+            ready, cancelled = start(wait), start(wait)
+            make_ready()
+            cancelled.cancel()
+            assert had(ready)
+            cancelled.join()
+
+    def blocks():
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    if name in {"Condition", "send"}:  # the waits of these need others
+        pytest.skip("covered by the other names")
+    work()
+    before = blocks()
+    work()
+    assert blocks() - before < 40
 
 
 def test_a_condition_holds_its_lock_when_it_is_cancelled():
