@@ -11,7 +11,7 @@ import queue
 import sys
 
 import pytest
-from support import PROMPT_SECONDS, settle
+from support import PROMPT_SECONDS, run_program, settle
 
 import weft
 
@@ -258,3 +258,35 @@ def test_a_condition_holds_its_lock_when_it_is_cancelled_while_taking_it_back(co
     assert not had(thread)
     assert holds == [True]
     assert condition.acquire(False)
+
+
+def test_at_the_end_of_the_interpreter_green_threads_stay_parked_and_os_threads_go_on():
+    seen = run_program(
+        """
+import atexit, queue
+
+lock, q = weft.Lock(), weft.Queue()
+lock.acquire()
+daemon = weft.spawn(lambda: (lock.acquire(), print("never"), q.put("never")))
+daemon.daemon = True
+weft.yield_now()
+
+def at_the_end():
+    try:
+        q.get(timeout=0.01)
+    except queue.Empty:
+        print("nothing came")
+    print(q.get())
+
+def put_later():
+    time.sleep(0.02)
+    q.put("something came")
+
+atexit.unregister(weft._core._finalize)
+atexit.register(at_the_end)
+atexit.register(weft._core._finalize)
+with weft.os_threads():
+    threading.Thread(target=put_later, daemon=True).start()
+"""
+    )
+    assert seen == (0, "nothing came\nsomething came\n", "")

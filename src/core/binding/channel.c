@@ -146,6 +146,8 @@ static PyObject *send_until(struct channel *self, PyObject *value, int64_t deadl
 {
     int sent = send_now(self, value);
 
+    if (sent == 0 && deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : send_until(self, value, deadline_ns);
     if (sent == 0 && deadline_ns != WF_AT_ONCE)
         sent = send_wait(self, value, deadline_ns);
     if (sent == 0)
@@ -204,6 +206,8 @@ static PyObject *receive_until(struct channel *self, int64_t deadline_ns)
         PyErr_SetNone(wf_shut_down);
         return NULL;
     }
+    if (deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : receive_until(self, deadline_ns);
     if (deadline_ns != WF_AT_ONCE)
         value = receive_wait(self, deadline_ns);
     if (value == NULL && !PyErr_Occurred())

@@ -66,6 +66,8 @@ PyObject *wf_queue_put(struct wf_queue *self, PyObject *item, int64_t deadline_n
     }
     if (wf_permits_take(&self->room))
         return put_stored(self, item);
+    if (deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : wf_queue_put(self, item, deadline_ns);
     if (deadline_ns != WF_AT_ONCE)
         got = wf_permits_wait(&self->room, WF_PARK_PUT, self, deadline_ns, &offered);
     return wf_queue_put_after(self, item, got);
@@ -138,6 +140,8 @@ PyObject *wf_queue_get(struct wf_queue *self, int64_t deadline_ns)
         return raise(wf_shut_down);
     if (deadline_ns == WF_AT_ONCE)
         return raise(wf_empty);
+    if (wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : wf_queue_get(self, deadline_ns);
     got = wf_permits_wait(&self->items, WF_PARK_GET, self, deadline_ns, &item);
     return wf_queue_get_after(self, item, got);
 }

@@ -171,6 +171,13 @@ static inline unsigned long wf_own_ident(void)
     return worker != NULL ? wf_ident_of(worker->current) : (unsigned long)pthread_self();
 }
 
+/* Has the calling OS thread yet to become a worker, since it is to wait?  That may run Python, so whatever was seen before
+ * must be looked at again. */
+static inline bool wf_wait_needs_worker(void)
+{
+    return wf_unlikely(wf_this_worker == NULL);
+}
+
 /* In the child of a fork nobody waits. */
 void wf_wait_after_fork_child(void);
 
