@@ -59,7 +59,7 @@ def reasons():
 
 @kinds
 def test_two_os_threads_that_never_let_go_for_long_share_it(make):
-    lock, counts, enough = make(), [0, 0], 2000
+    lock, counts, enough = make(), [0, 0], 200
 
     def work(index):
         while min(counts) < enough and max(counts) < 200 * enough:

@@ -147,6 +147,23 @@ def test_a_select_does_not_meet_itself():
     assert selected.result() == (1, None)
 
 
+def test_a_select_that_looks_again_does_not_meet_itself(interrupt):
+    channel, q, seen = weft.Channel(), weft.Queue(1), []
+    q.put(1)
+    cases = [channel.recv, (channel.send, 2), (q.put, 3)]
+    with pytest.raises(TimeoutError):
+        weft.select(*cases, timeout=INSTANT_SECONDS)
+
+    def interrupt_then_receive(raise_it=interrupt(lambda: seen.append(None))):
+        raise_it()
+        wait_until(lambda: seen)
+        assert channel.recv() == 2
+
+    receiver = weft.spawn(interrupt_then_receive)
+    assert weft.select(*cases) == (1, None)
+    receiver.result(PROMPT_SECONDS)
+
+
 def test_many_cases():
     channels = [weft.Channel() for _ in range(100)]
     selected = weft.spawn(weft.select, *[channel.recv for channel in channels])

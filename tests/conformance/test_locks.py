@@ -59,7 +59,7 @@ def test_it_is_held_by_one_at_a_time_among_green_and_os_threads(lib, kind):
     lock = getattr(lib, kind)()
     count = 0
 
-    def add(times=200):
+    def add(times=50):
         nonlocal count
         for number in range(times):
             with lock:
@@ -75,7 +75,7 @@ def test_it_is_held_by_one_at_a_time_among_green_and_os_threads(lib, kind):
     add_in_green_threads()
     for other in others:
         other()
-    assert count == 7 * 200
+    assert count == 7 * 50
 
 
 @kinds

@@ -15,8 +15,9 @@ struct wf_operation {
     void *function; /* the method's */
     bool has_argument;
 
-    /* Could it be done at once, or fail at once? */
-    bool (*ready)(PyObject *self);
+    /* Could it be done at once, or fail at once?  By meeting somebody who waits, but not by meeting `own`, the wait of
+     * him who asks, which may have places at both ends of a channel; NULL: he does not wait yet. */
+    bool (*ready)(PyObject *self, const struct wf_wait *own);
 
     /* Does it at once, being ready: its result, or NULL with an exception. */
     PyObject *(*now)(PyObject *self, PyObject *argument);

@@ -146,6 +146,8 @@ static PyObject *send_until(struct channel *self, PyObject *value, int64_t deadl
 {
     int sent = send_now(self, value);
 
+    if (sent == 0 && deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : send_until(self, value, deadline_ns);
     if (sent == 0 && deadline_ns != WF_AT_ONCE)
         sent = send_wait(self, value, deadline_ns);
     if (sent == 0)
@@ -204,6 +206,8 @@ static PyObject *receive_until(struct channel *self, int64_t deadline_ns)
         PyErr_SetNone(wf_shut_down);
         return NULL;
     }
+    if (deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : receive_until(self, deadline_ns);
     if (deadline_ns != WF_AT_ONCE)
         value = receive_wait(self, deadline_ns);
     if (value == NULL && !PyErr_Occurred())
@@ -273,16 +277,18 @@ static PyObject *channel_repr(struct channel *self)
 
 /* {=== As cases of select ===} */
 
-static bool send_ready(PyObject *self)
+static bool send_ready(PyObject *self, const struct wf_wait *own)
 {
     struct channel *channel = (struct channel *)self;
-    return channel->closed || has_room(channel) || wf_wait_queue_first(&channel->receivers) != NULL;
+    return channel->closed || has_room(channel)
+           || wf_wait_queue_first_but(&channel->receivers, own) != NULL;
 }
 
-static bool recv_ready(PyObject *self)
+static bool recv_ready(PyObject *self, const struct wf_wait *own)
 {
     struct channel *channel = (struct channel *)self;
-    return channel->closed || channel->left.len > 0 || wf_wait_queue_first(&channel->senders) != NULL;
+    return channel->closed || channel->left.len > 0
+           || wf_wait_queue_first_but(&channel->senders, own) != NULL;
 }
 
 static PyObject *send_case_now(PyObject *self, PyObject *argument)

@@ -78,6 +78,8 @@ static PyObject *wait_for_it(struct event *self, int64_t deadline_ns)
 
     if (worker == NULL || deadline_ns < 0)
         return NULL;
+    if (self->is_set)
+        Py_RETURN_TRUE; /* since we have become a worker */
     wf_wait_begin(&wait, worker, &place, 1);
     wf_place_take(&place, &self->waits);
     end = wf_wait_until_served(worker, &wait, WF_PARK_EVENT, self, deadline_ns);
@@ -107,8 +109,9 @@ static PyObject *event_repr(struct event *self)
 
 /* {=== As a case of select ===} */
 
-static bool case_ready(PyObject *self)
+static bool case_ready(PyObject *self, const struct wf_wait *own)
 {
+    (void)own;
     return ((struct event *)self)->is_set;
 }
 

@@ -340,14 +340,15 @@ static PyType_Spec rlock_spec = {
 
 /* {=== As cases of select ===} */
 
-static bool lock_ready(PyObject *self)
+static bool lock_ready(PyObject *self, const struct wf_wait *own)
 {
+    (void)own;
     return !is_locked((struct wf_mutex *)self);
 }
 
-static bool rlock_ready(PyObject *self)
+static bool rlock_ready(PyObject *self, const struct wf_wait *own)
 {
-    return lock_ready(self) || wf_rlock_is_owned((struct wf_mutex *)self);
+    return lock_ready(self, own) || wf_rlock_is_owned((struct wf_mutex *)self);
 }
 
 static PyObject *lock_now(PyObject *self, PyObject *argument)

@@ -92,10 +92,12 @@ int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const voi
     struct wf_place place;
     struct wf_wait wait;
     enum wf_wait_end end;
-    bool taken = false;
+    bool taken;
 
     if (worker == NULL)
         return -1;
+    if (wf_permits_take(permits))
+        return 1; /* since we have become a worker */
     wf_wait_begin(&wait, worker, &place, 1);
     place.value = offered;
     wf_place_take(&place, &permits->waits);

@@ -160,16 +160,18 @@ static PyObject *queue_full(struct wf_queue *self, PyObject *ignored)
 
 /* {=== As cases of select ===} */
 
-static bool get_ready(PyObject *self)
+static bool get_ready(PyObject *self, const struct wf_wait *own)
 {
     const struct wf_queue *queue = (struct wf_queue *)self;
+
+    (void)own;
     return queue->items.free > 0 || queue->is_shutdown;
 }
 
-static bool put_ready(PyObject *self)
+static bool put_ready(PyObject *self, const struct wf_wait *own)
 {
-    const struct wf_queue *queue = (struct wf_queue *)self;
-    return queue->room.free > 0 || queue->is_shutdown || wf_queue_next_getter((struct wf_queue *)self) != NULL;
+    struct wf_queue *queue = (struct wf_queue *)self;
+    return queue->room.free > 0 || queue->is_shutdown || wf_queue_next_getter(queue, own) != NULL;
 }
 
 static PyObject *get_now(PyObject *self, PyObject *argument)

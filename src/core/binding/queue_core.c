@@ -15,11 +15,11 @@ static bool hands_over(const struct wf_queue *self)
     return self->store.order != WF_PRIORITY;
 }
 
-struct wf_place *wf_queue_next_getter(struct wf_queue *self)
+struct wf_place *wf_queue_next_getter(struct wf_queue *self, const struct wf_wait *own)
 {
-    struct wf_place *getter = wf_wait_queue_first(&self->items.waits);
-
-    return hands_over(self) && self->items.free == 0 ? getter : NULL;
+    if (!hands_over(self) || self->items.free != 0)
+        return NULL;
+    return wf_wait_queue_first_but(&self->items.waits, own);
 }
 
 /* {=== put ===} */
@@ -57,7 +57,7 @@ PyObject *wf_queue_put(struct wf_queue *self, PyObject *item, int64_t deadline_n
 
     if (wf_unlikely(self->is_shutdown))
         return raise(wf_shut_down);
-    getter = wf_queue_next_getter(self);
+    getter = wf_queue_next_getter(self, NULL);
     if (getter != NULL) {
         self->unfinished++;
         getter->value = Py_NewRef(item);
@@ -66,6 +66,8 @@ PyObject *wf_queue_put(struct wf_queue *self, PyObject *item, int64_t deadline_n
     }
     if (wf_permits_take(&self->room))
         return put_stored(self, item);
+    if (deadline_ns != WF_AT_ONCE && wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : wf_queue_put(self, item, deadline_ns);
     if (deadline_ns != WF_AT_ONCE)
         got = wf_permits_wait(&self->room, WF_PARK_PUT, self, deadline_ns, &offered);
     return wf_queue_put_after(self, item, got);
@@ -102,7 +104,7 @@ static PyObject *get_fetched(struct wf_queue *self)
 
 void wf_queue_give_back(struct wf_queue *self, PyObject *item)
 {
-    struct wf_place *getter = wf_queue_next_getter(self);
+    struct wf_place *getter = wf_queue_next_getter(self, NULL);
 
     if (getter != NULL) {
         getter->value = item;
@@ -138,6 +140,8 @@ PyObject *wf_queue_get(struct wf_queue *self, int64_t deadline_ns)
         return raise(wf_shut_down);
     if (deadline_ns == WF_AT_ONCE)
         return raise(wf_empty);
+    if (wf_wait_needs_worker())
+        return wf_worker_get() == NULL ? NULL : wf_queue_get(self, deadline_ns);
     got = wf_permits_wait(&self->items, WF_PARK_GET, self, deadline_ns, &item);
     return wf_queue_get_after(self, item, got);
 }

@@ -58,8 +58,8 @@ PyObject *wf_queue_get(struct wf_queue *self, int64_t deadline_ns);
 PyObject *wf_queue_put_after(struct wf_queue *self, PyObject *item, int got);
 PyObject *wf_queue_get_after(struct wf_queue *self, PyObject *item, int got);
 
-/* Who is to be handed the next item, as nothing is in the store that should go first; or NULL. */
-struct wf_place *wf_queue_next_getter(struct wf_queue *self);
+/* Who is to be handed the next item, as nothing is in the store that should go first; or NULL.  Not `own`, as in case.h. */
+struct wf_place *wf_queue_next_getter(struct wf_queue *self, const struct wf_wait *own);
 
 /* A getter cannot return what he was handed: it goes to the next, or is the first to come out, room or not. */
 void wf_queue_give_back(struct wf_queue *self, PyObject *item);

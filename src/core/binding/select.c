@@ -51,23 +51,13 @@ void wf_case_register(const struct wf_operation *operation)
     operations[operation_count++] = operation;
 }
 
-/* {=== By lot ===} */
-
-/* Marsaglia's xorshift: it need not be hard to guess. */
-static uint64_t next_random(void)
+/* Is it the turn of the n-th (from 1) of those met so far?  Asked of each in turn, it chooses among all evenly.  Under a
+ * seed the lots are the seed's. */
+static bool drawn(struct wf_worker *worker, size_t n)
 {
-    static uint64_t state = UINT64_C(0x9E3779B97F4A7C15);
+    static struct wf_seed ours;
 
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
-/* Is it the turn of the n-th (from 1) of those met so far? Asked of each in turn, it chooses among all evenly. */
-static bool drawn(unsigned n)
-{
-    return n == 1 || next_random() % n == 0;
+    return wf_seed_choose(worker->seed.on ? &worker->seed : &ours, n) == 0;
 }
 
 /* {=== Reading the cases ===} */
@@ -148,22 +138,22 @@ static int descriptor_is_ready(struct choice *choice)
     return -1;
 }
 
-static int is_ready(struct choice *choice)
+static int is_ready(struct choice *choice, const struct wf_wait *own)
 {
-    return choice->operation ? choice->operation->ready(choice->self) : descriptor_is_ready(choice);
+    return choice->operation ? choice->operation->ready(choice->self, own) : descriptor_is_ready(choice);
 }
 
-/* The index of one that is ready, -1 if none is, -2 with an exception. */
-static Py_ssize_t choose(struct selection *selection)
+/* The index of one that is ready, -1 if none is, -2 with an exception.  `own`: our wait, once begun. */
+static Py_ssize_t choose(struct selection *selection, const struct wf_wait *own)
 {
     Py_ssize_t chosen = -1;
-    unsigned met = 0;
+    size_t met = 0;
 
     for (Py_ssize_t i = 0; i < selection->count; i++) {
-        int ready = is_ready(&selection->choices[i]);
+        int ready = is_ready(&selection->choices[i], own);
         if (ready < 0)
             return -2;
-        if (ready && drawn(++met))
+        if (ready && drawn(selection->worker, ++met))
             chosen = i;
     }
     return chosen;
@@ -294,7 +284,7 @@ static PyObject *wait_and_do(struct selection *selection, int64_t deadline_ns)
     do {
         end = park(selection, deadline_ns);
         if (end == WF_WAIT_AGAIN || end == WF_WAIT_EXPIRED)
-            chosen = choose(selection);
+            chosen = choose(selection, &selection->wait);
     } while (end == WF_WAIT_AGAIN && chosen == -1);
     wf_wait_leave(&selection->wait);
     if (end == WF_WAIT_SERVED)
@@ -349,7 +339,7 @@ static PyObject *select_one(struct selection *selection, PyObject *const *items,
 
     if (deadline_ns < 0 || read_cases(selection, items) < 0)
         return NULL;
-    chosen = choose(selection);
+    chosen = choose(selection, NULL);
     if (chosen >= 0)
         return do_now(selection, chosen);
     if (chosen == -1 && deadline_ns != WF_AT_ONCE)

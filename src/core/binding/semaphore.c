@@ -142,8 +142,9 @@ static PyObject *semaphore_repr(struct semaphore *self)
 
 /* {=== As a case of select ===} */
 
-static bool case_ready(PyObject *self)
+static bool case_ready(PyObject *self, const struct wf_wait *own)
 {
+    (void)own;
     return ((struct semaphore *)self)->permits.free > 0;
 }
 

@@ -86,6 +86,16 @@ static inline struct wf_place *wf_wait_queue_first(struct wf_wait_queue *queue)
     return wf_container_of(queue->places.next, struct wf_place, link);
 }
 
+/* The first place that is none of this wait's, or NULL. */
+static inline struct wf_place *wf_wait_queue_first_but(struct wf_wait_queue *queue, const struct wf_wait *own)
+{
+    struct wf_place *place = wf_wait_queue_first(queue);
+
+    while (place != NULL && place->wait == own)
+        place = place->link.next == &queue->places ? NULL : wf_container_of(place->link.next, struct wf_place, link);
+    return place;
+}
+
 /* {=== The one who waits ===} */
 
 /* Begins a wait of the running green thread, with `count` places that it takes next. */
@@ -159,6 +169,13 @@ static inline unsigned long wf_own_ident(void)
 {
     const struct wf_worker *worker = wf_this_worker;
     return worker != NULL ? wf_ident_of(worker->current) : (unsigned long)pthread_self();
+}
+
+/* Has the calling OS thread yet to become a worker, since it is to wait?  That may run Python, so whatever was seen before
+ * must be looked at again. */
+static inline bool wf_wait_needs_worker(void)
+{
+    return wf_unlikely(wf_this_worker == NULL);
 }
 
 /* In the child of a fork nobody waits. */
