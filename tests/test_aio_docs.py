@@ -20,5 +20,5 @@ PRINTED = [
 
 @pytest.mark.parametrize(("program", "printed"), list(zip(PROGRAMS, PRINTED, strict=True)))
 def test_programs_of_the_page(program, printed):
-    seen = run_program(program, flags=["-X", "dev"])
+    seen = run_program(program, flags=["-W", "default"])
     assert (seen.status, seen.output, seen.errors) == (0, printed, "")
