@@ -17,6 +17,9 @@ BUILD_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["dev"]))')
 
+DOCS_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
+	print(*map(ascii, project["project"]["optional-dependencies"]["docs"]))')
+
 SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
 TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
@@ -26,7 +29,7 @@ TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs clean
+.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs pictures clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
@@ -39,7 +42,8 @@ help:
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make asan      the C tests under the address and undefined-behaviour sanitizers'
-	@echo 'make docs      check that links between the Markdown files lead somewhere (no pages yet)'
+	@echo 'make docs      the book and the documentation, into build/docs; and do their links lead somewhere?'
+	@echo 'make pictures  draws the pictures of the book again, from real runs'
 	@echo 'make clean     remove whatever these commands made'
 	@echo
 	@echo 'Parts of make test-cpython: test-cpython-V for a version V.'
@@ -72,8 +76,14 @@ test-cpython: $(VERSIONS:%=test-cpython-%)
 test-sid:
 	tools/sid.sh test
 
-docs:
+docs: .venv/docs/.ready
 	$(PYTHON) tools/check_links.py *.md docs/*.md docs/*/*.md
+	.venv/docs/bin/sphinx-build --quiet -n -W --keep-going -b html docs build/docs
+	@echo 'the pages are in build/docs/index.html'
+
+# Draws the book's pictures again, from runs of its programs and of weft on this machine.
+pictures: .venv/$(VERSION)/.weft
+	for picture in docs/book/pictures/[a-z]*.py; do $(BIN)/python $$picture || exit 1; done
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
@@ -116,6 +126,12 @@ $(TORTURE_TARGETS): torture-%: .venv/%/.weft
 	@echo "CPython $*: preparing .venv/$*"
 	@"$$($(PYTHON) tools/interpreters.py $*)" -m venv .venv/$*
 	@.venv/$*/bin/python -m pip install --quiet $(BUILD_TOOLS) ninja $(DEV_TOOLS)
+	@touch $@
+
+.venv/docs/.ready: pyproject.toml
+	@echo "preparing .venv/docs"
+	@$(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/python -m pip install --quiet $(DOCS_TOOLS)
 	@touch $@
 
 # Without build isolation, so that meson finds its last build in build/V and compiles only

@@ -137,7 +137,7 @@ def pipe():
 
 
 @pytest.fixture
-def interrupt():
+def interrupt(cooperative):
     """Makes of `fn` what runs it in a signal handler of the main green thread, when called."""
 
     def in_handler(fn):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -116,6 +117,21 @@ def test_windows_wants_more_saved():
     assert "    0x100  in all: 256 bytes, and the address to return to" in lines
     assert lines[-2].endswith("System V's rules:  0xbad")
     assert lines[-1].endswith("Windows' rules:    0x600d")
+
+
+@step
+def test_an_overflow_writes_into_the_next_stack():
+    printed = output(STEPS / "70_overflow.py")
+    assert int(re.search(r"lower one: ([\d,]+)", printed)[1].replace(",", "")) > 1000
+
+
+@step
+@pytest.mark.parametrize("name", ["stack_bytes", "timeline", "memory_pages"])
+def test_pictures_can_be_drawn_again(name, tmp_path):
+    output(BOOK / "pictures" / f"{name}.py", tmp_path / "picture.svg")
+    drawn = ElementTree.parse(tmp_path / "picture.svg").getroot()
+    assert drawn.tag.endswith("svg")
+    assert len(drawn) > 10
 
 
 def no_core_dump():

@@ -5,6 +5,7 @@ has one such place for all calls, so a test says first that it lasts.
 """
 
 import bz2
+import concurrent.futures
 import ctypes
 import errno
 import hashlib
@@ -15,7 +16,15 @@ import time
 import zlib
 
 import pytest
-from support import NO_FORK_WARNING, in_os_thread, results, run_program, spawn_each, together
+from support import (
+    NO_FORK_WARNING,
+    PROMPT_SECONDS,
+    in_os_thread,
+    results,
+    run_program,
+    spawn_each,
+    together,
+)
 
 import weft
 
@@ -153,6 +162,27 @@ def test_results_are_right_and_others_run(compute):
     assert during(compute) >= 2
 
 
+def test_numpy():
+    """Values, floating-point flags, and calls from C to Python."""
+    numpy = pytest.importorskip("numpy")
+    library = "_multiarray_umath*"
+    weft.set_policy(library, "offload")
+    try:
+        before = weft.statistics().offloads
+        ones, said = numpy.ones(1 << 20), []
+        sums = results(spawn_each(lambda _: float(numpy.exp(ones).sum()), range(4)))
+        assert sums == [float(numpy.exp(ones).sum())] * 4
+        for kind in (numpy.double, numpy.longdouble):
+            with numpy.errstate(divide="raise"), pytest.raises(FloatingPointError):
+                ones.astype(kind) / numpy.zeros(1 << 20, kind)
+        with numpy.errstate(divide="call", call=lambda *_: said.append(threading.get_ident())):
+            ones / numpy.zeros(1 << 20)
+        assert said == [threading.get_ident()]
+        assert weft.statistics().offloads > before
+    finally:
+        weft.set_policy(library, "park")
+
+
 def test_two_nap_at_the_same_time():
     lasting()
     start = time.monotonic()
@@ -190,6 +220,26 @@ def test_it_may_wait_for_a_lock_of_cpythons():
     results(spawn_each(lambda _: parts.append(shared.compress(DATA)), range(8)))
     size = sum(map(len, parts)) + len(shared.flush())
     assert size > 7 * len(DATA)  # random bytes do not shrink
+
+
+def test_a_cancellation_waits_until_it_is_over():
+    seen = []
+
+    def work():
+        nap(50)
+        seen.append("over")
+        weft.sleep(PROMPT_SECONDS)
+        seen.append("not cancelled")
+
+    lasting()
+    before = weft.statistics().offloads
+    thread = weft.spawn(work)
+    while weft.statistics().offloads == before:
+        weft.yield_now()
+    thread.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        thread.result(PROMPT_SECONDS)
+    assert seen == ["over"]
 
 
 def test_exceptions_come_out():
@@ -290,6 +340,38 @@ print("over")
 """
     )
     assert run_program(program) == (0, "over\n", "")
+
+
+def test_virtual_time_passes_while_somebody_is_away():
+    program = (
+        AWAY
+        + """
+weft._core._clock_start(0, 0)
+thread = away(50)
+time.sleep(0.02)
+print(thread.is_alive())
+thread.join()
+weft._core._clock_stop()
+gate.set()
+"""
+    )
+    assert run_program(program) == (0, "True\n", "")
+
+
+def test_nobody_is_carried_under_a_seed():
+    program = (
+        AWAY
+        + """
+weft._core.set_preemption(None)
+weft._core._seed_start(1, frozenset())
+before = weft.statistics().offloads
+weft.spawn(nap, 5).join()
+weft._core._seed_stop()
+print(weft.statistics().offloads - before)
+gate.set()
+"""
+    )
+    assert run_program(program) == (0, "0\n", "")
 
 
 def test_it_shows_in_a_dump():

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import run_program, settle
+from support import REFUSE, run_program, settle
 
 import weft
 
@@ -392,3 +392,9 @@ weft.warn_stalls(None)
 print(seen())
 """
     assert run_program(DESCRIPTORS + program) == (0, "True\n0\n", "")
+
+
+def test_where_the_kernel_refuses_they_are_shared():
+    SYS_CLOSE_RANGE = 436
+    program = f"refuse({SYS_CLOSE_RANGE}, errno.EPERM)\n" + DESCRIPTORS + "print(seen() >= 3)\n"
+    assert run_program(REFUSE + program) == (0, "True\n", "")

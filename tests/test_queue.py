@@ -154,16 +154,25 @@ def test_an_interrupted_get_loses_nothing(make, interrupt):
 def test_an_interrupted_put_has_not_happened(interrupt):
     q = weft.Queue(1)
     q.put("first")
+    weft.spawn(interrupt(fail))
+    with pytest.raises(Interrupted):
+        q.put("second")
+    assert (q.get(), q.empty()) == ("first", True)
+
+
+@pytest.mark.parametrize(("make", "left"), [(weft.Queue, ["second"]), (weft.PriorityQueue, [])])
+def test_an_interrupted_put_that_a_handler_made_room_for(make, left, interrupt):
+    q = make(1)
+    q.put("first")
 
     def get_and_fail():
         q.get()
         raise Interrupted
 
-    for handler in fail, get_and_fail:
-        weft.spawn(interrupt(handler))
-        with pytest.raises(Interrupted):
-            q.put("second")
-    assert q.empty()
+    weft.spawn(interrupt(get_and_fail))
+    with pytest.raises(Interrupted):
+        q.put("second")
+    assert [q.get_nowait() for _ in range(q.qsize())] == left
     q.put_nowait("third")
     assert q.get() == "third"
 

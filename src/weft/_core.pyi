@@ -454,6 +454,8 @@ class _Queue(Generic[_T]):
 
         Raises `queue.Full` if there is none in time, `ShutDown` if the queue has been shut down,
         and ValueError for a negative timeout.  What comparisons of a PriorityQueue raise, too.
+        After an exception the item is not in the queue, unless a signal handler that ran meanwhile
+        made room for it, and raised.
         """
 
     def get(self, block: bool = True, timeout: float | None = None) -> _T:

@@ -10,7 +10,7 @@ unless asked for more:
 - ``join()``, ``result()`` or ``exception()`` of a `weft.GreenThread` is one, if the program handles
   no signals.
 
-docs/design/0016 and 0024 have the reasons.  What looks and tells is imported when it is needed.
+docs/design/0016 has the reasons.  What looks and tells is imported when it is needed.
 """
 
 import signal

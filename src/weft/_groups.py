@@ -192,7 +192,7 @@ class TaskGroup(_core.Guarded):
             self._raise_what_failed(exception)
             if cancelled is not None and not absorbed and cancelled is not exception:
                 raise cancelled
-            return absorbed
+            return absorbed and self._fatal is None
         finally:
             self._errors, self._fatal = [], None  # they refer to frames that refer to us
 

@@ -7,7 +7,7 @@
  *
  *     scope.cancel()     --+                              parks: ended, or not begun
  *     scope's deadline   --+--> cancel_at_ns -----------> a hooked call fails (interrupt.h)
- *     GreenThread.cancel --+                              between two bytecodes: after a time slice, or when preempted
+ *     GreenThread.cancel --+                              between two bytecodes, after a time slice (preempt.c)
  *
  * Edge-triggered.  A cancellation is *delivered* once: all that is due and visible then is reached by the same one, and
  * is not looked at again; what follows, `finally:` say, may park.  Scopes outside a shielding one are not
@@ -18,8 +18,7 @@
  * park that can be cancelled is.
  *
  * Invariants
- *   C1  All of this is guarded by the GIL, but cancel_at_ns, which parks read detached, and `told` of the running fiber,
- *       which only it changes unless it is between two bytecodes.
+ *   C1  All of this is guarded by the GIL, but cancel_at_ns and `told`, which the fiber's own parks read detached.
  *   C2  A scope is in its fiber's list from its entry to its exit; then, or at the end of the fiber's life, it is out.
  *   C3  cancel_at_ns is what wf_cancel_update last computed from the list.
  *
@@ -77,7 +76,7 @@ int wf_cancel_raise(struct wf_fiber *self);
 bool wf_cancel_take(struct wf_fiber *self);
 
 /* Delivers what is due at `now_ns`, of its worker's clock, and leaves it to CPython to raise it in the thread of `tstate`, the
- * fiber's.  The fiber is running, or preempted.  False: nothing is due. */
+ * fiber's.  The fiber is running, or waits for the GIL.  False: nothing is due. */
 bool wf_cancel_tell(struct wf_fiber *fiber, PyThreadState *tstate, int64_t now_ns);
 
 /* The life of `self` is over but for its destructors: nobody cancels those. */

@@ -21,7 +21,7 @@
 
 #include "arguments.h"
 #include "case.h"
-#include "queue.h"
+#include "queue_core.h"
 #include "ring.h"
 
 #include <structmember.h>
@@ -77,7 +77,7 @@ static PyObject *take_from_sender(struct wf_place *sender)
 {
     PyObject *value = Py_NewRef(sender->value);
 
-    wf_serve(sender, WF_GIVEN);
+    wf_serve(sender, WF_TAKEN);
     return value;
 }
 
@@ -139,7 +139,7 @@ static int send_wait(struct channel *self, PyObject *value, int64_t deadline_ns)
     end = wf_wait_until_served(worker, &wait, WF_PARK_SEND, self, deadline_ns);
     if (end == WF_WAIT_SERVED && wait.served == WF_REFUSED)
         PyErr_SetNone(wf_shut_down);
-    return end == WF_WAIT_EXPIRED ? 0 : end == WF_WAIT_SERVED && wait.served == WF_GIVEN ? 1 : -1;
+    return end == WF_WAIT_EXPIRED ? 0 : end == WF_WAIT_SERVED && wait.served == WF_TAKEN ? 1 : -1;
 }
 
 static PyObject *send_until(struct channel *self, PyObject *value, int64_t deadline_ns)
@@ -310,7 +310,7 @@ static PyObject *send_after(PyObject *self, PyObject *argument, struct wf_place 
 {
     (void)self;
     (void)argument;
-    if (place->wait->served == WF_GIVEN)
+    if (place->wait->served == WF_TAKEN)
         Py_RETURN_NONE;
     PyErr_SetNone(wf_shut_down);
     return NULL;

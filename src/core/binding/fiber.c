@@ -92,7 +92,7 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->green = NULL;
     belongings_clear(fiber);
     atomic_store(&fiber->cancel_at_ns, WF_NEVER);
-    fiber->shielded = fiber->preempted = false;
+    fiber->shielded = false;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;

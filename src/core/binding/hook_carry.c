@@ -1,16 +1,16 @@
 /* hook_carry.c - which released regions are carried away; carry.h has the idea.
  *
  * The policy "offload" says of which libraries.  Among their regions only those are worth it that last: two hand-overs
- * between OS threads take 2 us and more, up to a hundred on a busy machine; hashing 2 KB takes 5.  A region is known by its *site*, the place that
- * lets go of the GIL, and how long it lasts is guessed from how long it lasted before: what was long once is
- * expected to be long again for a while, as one long region in vain costs more than ten hand-overs in vain.
- * The first of a site is carried.
+ * between OS threads take 2 us and more, up to a hundred on a busy machine; hashing 2 KB takes 5.  A region is
+ * known by its *site*, the place that lets go of the GIL, and how long it lasts is guessed from how long it
+ * lasted before: what was long once is expected to be long again for a while, since a long region that was not carried
+ * costs more than ten that were carried in vain.  The first of a site is carried.
  *
  * A region that turns out not to compute goes home early: to wait for one of CPython's locks, which parks the green
  * thread there, and to call Python code, which must find its thread state.  So CPython's ways to the GIL are hooked in all
  * libraries, not in those with the policy only.
  *
- * Who wants nobody to run meanwhile (weft.no_preempt) is not carried.
+ * Who wants nobody to run meanwhile (weft.no_preempt) is not carried, nor is anybody while a seed decides who runs.
  */
 #include "carry.h"
 
@@ -32,21 +32,16 @@ static PyLockStatus (*real_PyThread_acquire_lock_timed)(PyThread_type_lock, PY_T
 /* {=== Sites; guarded by the GIL ===} */
 
 struct site {
-    const void *address;
     int64_t usual_ns; /* a region that begins here is expected to last so long; 0: nobody knows */
 };
 
-/* Two sites that share a place share a guess. */
-#define SITES 1024
+/* By address; those that fall together share a guess. */
+#define SITES 1021
 static struct site sites[SITES];
 
 static struct site *site_at(const void *address)
 {
-    struct site *site = &sites[(uintptr_t)address / 4 % SITES];
-
-    if (site->address != address)
-        *site = (struct site){.address = address};
-    return site;
+    return &sites[(uintptr_t)address % SITES];
 }
 
 static bool is_worth_it(const struct site *site)
@@ -83,9 +78,15 @@ static void __attribute__((noinline)) note_carried(struct site *site)
     here = (struct region){.site = site, .fiber = wf_carried(), .began_ns = wf_carried_since_ns()};
 }
 
+/* Under a seed how long things take must not matter. */
+static bool may_leave(const struct wf_worker *worker)
+{
+    return worker->current->no_preempt == 0 && !worker->seed.on;
+}
+
 static void __attribute__((noinline)) begin(struct wf_worker *worker, struct site *site)
 {
-    if (worker->current->no_preempt == 0 && is_worth_it(site) && wf_carry_away(worker))
+    if (may_leave(worker) && is_worth_it(site) && wf_carry_away(worker))
         note_carried(site);
     else
         note_begin(worker, site);

@@ -89,10 +89,11 @@ bool wf_interrupt_is_impersonated(struct wf_worker *worker)
 
 /* {=== Telling ===} */
 
-/* Is the handler of a real signal still to be called?  Whoever impersonates the main thread would call it. */
+/* Is the handler of a real signal still to be called?  Whoever impersonates the main thread would call it.  None was when the
+ * last trip was made, which may still be seen: CPython looks once more after a handler that raised. */
 static bool is_signal_pending(void)
 {
-    return wf_tstate_is_tripped() && (answered == trips || wf_signal_count() != signals_at_trip);
+    return wf_tstate_is_tripped() && (trips == 0 || wf_signal_count() != signals_at_trip);
 }
 
 static void trip(struct wf_worker *worker, PyThreadState *tstate)

@@ -53,17 +53,21 @@ static inline void wf_permits_give(struct wf_permits *permits)
 /* There are so many more of them, or fewer. */
 void wf_permits_change(struct wf_permits *permits, Py_ssize_t change);
 
-/* Waits for one that could not be had at once: 1; 0: the deadline came first; -1 with an exception; 2: refused. */
+/* Waits for one that could not be had at once: 1; 0: the deadline came first; -1 with an exception; or one of these. */
 #define WF_PERMIT_REFUSED 2
-int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns);
+#define WF_PERMIT_TAKEN 3
+/* `value`: what is offered meanwhile, and then what was given in place of a permit, also with an exception.  Both NULL if
+ * nobody does such things. */
+int wf_permits_wait(struct wf_permits *permits, enum wf_reason reason, const void *object, int64_t deadline_ns,
+                    PyObject **value);
 
-/* The same, for one who has not tried. */
+/* A plain wait, for one who has not tried: 1, 0 or -1. */
 static inline int wf_permits_acquire(struct wf_permits *permits, enum wf_reason reason, const void *object,
                                      int64_t deadline_ns)
 {
     if (wf_likely(wf_permits_take(permits)))
         return 1;
-    return deadline_ns == WF_AT_ONCE ? 0 : wf_permits_wait(permits, reason, object, deadline_ns);
+    return deadline_ns == WF_AT_ONCE ? 0 : wf_permits_wait(permits, reason, object, deadline_ns, NULL);
 }
 
 /* A wait with a place in the queue is over: if it was called, the next one is to look in its stead. */

@@ -131,10 +131,12 @@ static int64_t time_there(const struct wf_worker *worker, int64_t now_ns)
     return worker->clock.now_ns + (worker->clock.stands ? 0 : now_ns);
 }
 
-/* Its time is over, whether another could run or not. */
+/* Has it been cancelled, or its deadline been over, for a slice?  It could have found that out by itself, where it is
+ * easier on the code, if it had waited for anything.  Then its time is over, whether another could run or not. */
 static bool is_cancelled(const struct wf_worker *worker, struct wf_fiber *running, int64_t now_ns)
 {
-    return atomic_load_explicit(&running->cancel_at_ns, memory_order_relaxed) <= time_there(worker, now_ns);
+    return atomic_load_explicit(&running->cancel_at_ns, memory_order_relaxed)
+           <= time_there(worker, now_ns) - turn_ns();
 }
 
 struct look {
@@ -177,6 +179,18 @@ static void look_at(struct wf_worker *worker, void *arg)
 
 /* {=== Making a hog give way ===} */
 
+/* Who gave way when it was last asked to. */
+static struct {
+    struct wf_fiber *fiber;
+    PyThreadState *tstate;
+} attempt;
+
+static void gave_way(struct wf_fiber *fiber)
+{
+    attempt.fiber = fiber;
+    attempt.tstate = wf_tstate_bound();
+}
+
 /* With the lock held, and the GIL, for which there was contention: so the hog is on its way to the hook. */
 static void wait_for_hog(struct wf_worker *worker)
 {
@@ -199,6 +213,13 @@ static int64_t switch_interval_ns(void)
     return value > 0 && value < 1e6 ? (int64_t)(value * WF_NS_PER_S) : watchdog.slice_ns;
 }
 
+/* It waits for the GIL, which we hold, to go on with the next bytecode. */
+static void cancel_if_due(const struct wf_worker *worker, int64_t now_ns)
+{
+    if (is_cancelled(worker, attempt.fiber, now_ns))
+        wf_cancel_tell(attempt.fiber, attempt.tstate, time_there(worker, now_ns));
+}
+
 static void preempt(struct wf_worker *worker, PyThreadState *own)
 {
     bool came;
@@ -212,9 +233,8 @@ static void preempt(struct wf_worker *worker, PyThreadState *own)
         wait_for_hog(worker);
     pthread_mutex_unlock(&watchdog.lock);
     came = !atomic_exchange(&worker->preempt, false);
-    /* It gave way on its way to the GIL, which we hold: it is between two bytecodes. */
-    if (came && worker->refused == NULL && is_cancelled(worker, worker->gave_way, wf_now_ns()))
-        wf_cancel_tell(worker->gave_way, worker->gave_way->tstate, time_there(worker, wf_now_ns()));
+    if (came && worker->refused == NULL)
+        cancel_if_due(worker, wf_now_ns());
     wf_stall_judge(came);
     if (!watchdog.own_slice)
         watchdog.slice_ns = switch_interval_ns();
@@ -459,11 +479,11 @@ static int hook_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mu
     pthread_mutex_unlock(mutex);
     worker->refused = refusal(worker);
     if (worker->refused == NULL)
-        wf_giving_way(worker);
+        gave_way(worker->current);
     atomic_store(&worker->preempt, false);
     tell_watchdog();
     if (worker->refused == NULL)
-        wf_give_way(worker);
+        wf_yield_after_look(worker);
     pthread_mutex_lock(mutex);
     return 0;
 }

@@ -1,200 +1,96 @@
 /* queue.c - weft.Queue and its kin.
  *
- * A queue counts twice: `items` are permits to take something out, `room` permits to put something in.
- *
- *     put   take a room permit (or wait)   store            give an items permit
- *     get   take an items permit (or wait)   fetch          give a room permit
- *
- * So values stay in the store until their getter runs, and a getter who is served while his time runs out has a permit,
- * which he uses or gives back: no value can be lost with him.  qsize(), empty() and full() count what nobody has been
- * promised: empty() is true exactly when get_nowait() would raise Empty.
- *
- * Where they are kept, and in which order they come out, is the store's business (store.h).
- *
- * Rejected: a lock and three conditions, as the module queue has (four times the work); handing the value itself to the
- * getter (nothing gained over a ring, and a PriorityQueue must not hand over what came in last).
+ * What they do stands in queue_core.h; here is how Python sees it.
  */
 #include "queue.h"
 
 #include "case.h"
-#include "permits.h"
-#include "store.h"
+#include "queue_core.h"
 
 #include <structmember.h>
 
-/* So much room has a queue without a limit; sums of a few of these do not overflow. */
-#define ROOM_FOR_ALL (PY_SSIZE_T_MAX / 4)
-
-struct queue {
-    PyObject_HEAD
-    struct wf_store store;
-    bool is_shutdown;
-    Py_ssize_t maxsize; /* <= 0: there is always room */
-    Py_ssize_t unfinished;
-    struct wf_permits items, room;
-    struct wf_wait_queue joiners;
-    PyObject *weakrefs;
-};
-
 static PyTypeObject *queue_type, *lifo_type, *priority_type, *simple_type;
-PyObject *wf_empty, *wf_full, *wf_shut_down;
-
-static PyObject *raise(PyObject *exception)
-{
-    PyErr_SetNone(exception);
-    return NULL;
-}
 
 /* {=== put ===} */
-
-/* A permit to store one item: 0, or -1 with Full, ShutDown or what interrupted the wait. */
-static int get_room(struct queue *self, int64_t deadline_ns)
-{
-    int got = WF_PERMIT_REFUSED;
-
-    if (!self->is_shutdown)
-        got = wf_permits_acquire(&self->room, WF_PARK_PUT, self, deadline_ns);
-    if (wf_likely(got == 1 && !self->is_shutdown))
-        return 0;
-    if (got == 1)
-        wf_permits_give(&self->room);
-    if (got >= 0)
-        PyErr_SetNone(got == 0 ? wf_full : wf_shut_down);
-    return -1;
-}
-
-/* Stores it, room being had. */
-static PyObject *put_stored(struct queue *self, PyObject *item)
-{
-    if (wf_store_put(&self->store, item) < 0) {
-        wf_permits_give(&self->room);
-        return NULL;
-    }
-    self->unfinished++;
-    wf_permits_give(&self->items);
-    Py_RETURN_NONE;
-}
-
-static PyObject *put_until(struct queue *self, PyObject *item, int64_t deadline_ns)
-{
-    return get_room(self, deadline_ns) < 0 ? NULL : put_stored(self, item);
-}
 
 PyDoc_STRVAR(put_doc,
 "put($self, /, item, block=True, timeout=None)\n--\n\n"
 "Put an item in, waiting for room at most `timeout` seconds.  Full if there is none in time.  Parks.\n\n"
 "ShutDown if the queue has been, also while waiting.");
 
-static PyObject *queue_put(struct queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *queue_put(struct wf_queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"put", {"item", "block", "timeout"}, 3, 1};
     PyObject *bound[3];
     int64_t deadline_ns;
 
     if (wf_likely(nargs == 1 && kwnames == NULL))
-        return put_until(self, args[0], WF_NEVER);
+        return wf_queue_put(self, args[0], WF_NEVER);
     if (wf_bind(&signature, args, nargs, kwnames, bound) < 0)
         return NULL;
     deadline_ns = wf_queue_deadline(bound[1], bound[2]);
-    return deadline_ns < 0 ? NULL : put_until(self, bound[0], deadline_ns);
+    return deadline_ns < 0 ? NULL : wf_queue_put(self, bound[0], deadline_ns);
 }
 
 PyDoc_STRVAR(put_nowait_doc,
 "put_nowait($self, item, /)\n--\n\nPut an item in; Full if there is no room now.");
 
-static PyObject *queue_put_nowait(struct queue *self, PyObject *item)
+static PyObject *queue_put_nowait(struct wf_queue *self, PyObject *item)
 {
-    return put_until(self, item, WF_AT_ONCE);
+    return wf_queue_put(self, item, WF_AT_ONCE);
 }
 
 /* {=== get ===} */
-
-/* Fetches one, a permit being had. */
-static PyObject *get_fetched(struct queue *self)
-{
-    PyObject *item = wf_store_take(&self->store);
-
-    wf_permits_give(item == NULL ? &self->items : &self->room);
-    return item;
-}
-
-static PyObject *get_until(struct queue *self, int64_t deadline_ns)
-{
-    int got;
-
-    if (!wf_permits_take(&self->items)) {
-        if (self->is_shutdown)
-            return raise(wf_shut_down);
-        if (deadline_ns == WF_AT_ONCE)
-            return raise(wf_empty);
-        got = wf_permits_wait(&self->items, WF_PARK_GET, self, deadline_ns);
-        if (got == 0)
-            return raise(wf_empty);
-        if (got == WF_PERMIT_REFUSED)
-            return raise(wf_shut_down);
-        if (got < 0)
-            return NULL;
-    }
-    return get_fetched(self);
-}
 
 PyDoc_STRVAR(get_doc,
 "get($self, /, block=True, timeout=None)\n--\n\n"
 "Take an item out, waiting for one at most `timeout` seconds.  Empty if there is none in time.  Parks.\n\n"
 "ShutDown if the queue has been and is empty, also while waiting.");
 
-static PyObject *queue_get(struct queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *queue_get(struct wf_queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"get", {"block", "timeout"}, 2, 0};
     PyObject *bound[2];
     int64_t deadline_ns;
 
     if (wf_likely(nargs == 0 && kwnames == NULL))
-        return get_until(self, WF_NEVER);
+        return wf_queue_get(self, WF_NEVER);
     if (wf_bind(&signature, args, nargs, kwnames, bound) < 0)
         return NULL;
     deadline_ns = wf_queue_deadline(bound[0], bound[1]);
-    return deadline_ns < 0 ? NULL : get_until(self, deadline_ns);
+    return deadline_ns < 0 ? NULL : wf_queue_get(self, deadline_ns);
 }
 
 PyDoc_STRVAR(get_nowait_doc,
 "get_nowait($self, /)\n--\n\nTake an item out; Empty if there is none now.");
 
-static PyObject *queue_get_nowait(struct queue *self, PyObject *ignored)
+static PyObject *queue_get_nowait(struct wf_queue *self, PyObject *ignored)
 {
     (void)ignored;
-    return get_until(self, WF_AT_ONCE);
+    return wf_queue_get(self, WF_AT_ONCE);
 }
 
 /* {=== Tasks ===} */
-
-/* So many tasks less. */
-static void tasks_done(struct queue *self, Py_ssize_t count)
-{
-    self->unfinished = self->unfinished > count ? self->unfinished - count : 0;
-    if (self->unfinished == 0)
-        wf_serve_all(&self->joiners, WF_GIVEN);
-}
 
 PyDoc_STRVAR(task_done_doc,
 "task_done($self, /)\n--\n\n"
 "Say that an item taken out is worked off.  ValueError if that is said too often.  Does not park.");
 
-static PyObject *queue_task_done(struct queue *self, PyObject *ignored)
+static PyObject *queue_task_done(struct wf_queue *self, PyObject *ignored)
 {
     (void)ignored;
     if (self->unfinished <= 0) {
         PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
         return NULL;
     }
-    tasks_done(self, 1);
+    wf_queue_tasks_done(self, 1);
     Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(join_doc,
 "join($self, /)\n--\n\nWait until every item that was put in is worked off: see task_done.  Parks.");
 
-static PyObject *queue_join(struct queue *self, PyObject *ignored)
+static PyObject *queue_join(struct wf_queue *self, PyObject *ignored)
 {
     struct wf_worker *worker = wf_worker_get();
     struct wf_place place;
@@ -214,31 +110,12 @@ static PyObject *queue_join(struct queue *self, PyObject *ignored)
 
 /* {=== Shutting down ===} */
 
-/* Drops what nobody has been promised.  A destructor may do anything: nothing is half done when it runs. */
-static int drop_items(struct queue *self)
-{
-    Py_ssize_t count = self->items.free;
-
-    self->items.free = 0;
-    while (count-- > 0) {
-        PyObject *item;
-        if (wf_store_lock(&self->store) < 0)
-            return -1;
-        item = wf_store_take_spare(&self->store);
-        wf_store_unlock(&self->store);
-        wf_permits_give(&self->room);
-        tasks_done(self, 1);
-        Py_DECREF(item);
-    }
-    return 0;
-}
-
 PyDoc_STRVAR(shutdown_doc,
 "shutdown($self, /, immediate=False)\n--\n\n"
 "From now on put() raises ShutDown, and so does get() once the queue is empty; all who wait are told.\n\n"
 "`immediate` drops the items, as if each had been worked off.  On every version what it is since 3.13.");
 
-static PyObject *queue_shutdown(struct queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *queue_shutdown(struct wf_queue *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"shutdown", {"immediate"}, 1, 0};
     PyObject *immediate;
@@ -249,14 +126,8 @@ static PyObject *queue_shutdown(struct queue *self, PyObject *const *args, Py_ss
     drop = immediate == NULL ? 0 : PyObject_IsTrue(immediate);
     if (drop < 0)
         return NULL;
-    self->is_shutdown = true;
-    wf_serve_all(&self->room.waits, WF_REFUSED);
-    if (self->items.free == 0)
-        wf_serve_all(&self->items.waits, WF_REFUSED);
-    if (drop && drop_items(self) < 0)
+    if (wf_queue_shutdown(self, drop) < 0)
         return NULL;
-    if (self->items.free == 0)
-        wf_serve_all(&self->items.waits, WF_REFUSED);
     Py_RETURN_NONE;
 }
 
@@ -265,7 +136,7 @@ static PyObject *queue_shutdown(struct queue *self, PyObject *const *args, Py_ss
 PyDoc_STRVAR(qsize_doc,
 "qsize($self, /)\n--\n\nHow many items there are that no waiting get() has been promised.  Does not park.");
 
-static PyObject *queue_qsize(struct queue *self, PyObject *ignored)
+static PyObject *queue_qsize(struct wf_queue *self, PyObject *ignored)
 {
     (void)ignored;
     return PyLong_FromSsize_t(self->items.free);
@@ -273,7 +144,7 @@ static PyObject *queue_qsize(struct queue *self, PyObject *ignored)
 
 PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\nWould get_nowait() raise Empty?  Does not park.");
 
-static PyObject *queue_empty(struct queue *self, PyObject *ignored)
+static PyObject *queue_empty(struct wf_queue *self, PyObject *ignored)
 {
     (void)ignored;
     return PyBool_FromLong(self->items.free == 0);
@@ -281,7 +152,7 @@ static PyObject *queue_empty(struct queue *self, PyObject *ignored)
 
 PyDoc_STRVAR(full_doc, "full($self, /)\n--\n\nWould put_nowait() raise Full?  Does not park.");
 
-static PyObject *queue_full(struct queue *self, PyObject *ignored)
+static PyObject *queue_full(struct wf_queue *self, PyObject *ignored)
 {
     (void)ignored;
     return PyBool_FromLong(self->room.free <= 0);
@@ -291,76 +162,82 @@ static PyObject *queue_full(struct queue *self, PyObject *ignored)
 
 static bool get_ready(PyObject *self)
 {
-    const struct queue *queue = (struct queue *)self;
+    const struct wf_queue *queue = (struct wf_queue *)self;
     return queue->items.free > 0 || queue->is_shutdown;
 }
 
 static bool put_ready(PyObject *self)
 {
-    const struct queue *queue = (struct queue *)self;
-    return queue->room.free > 0 || queue->is_shutdown;
+    const struct wf_queue *queue = (struct wf_queue *)self;
+    return queue->room.free > 0 || queue->is_shutdown || wf_queue_next_getter((struct wf_queue *)self) != NULL;
 }
 
 static PyObject *get_now(PyObject *self, PyObject *argument)
 {
     (void)argument;
-    return get_until((struct queue *)self, WF_AT_ONCE);
+    return wf_queue_get((struct wf_queue *)self, WF_AT_ONCE);
 }
 
 static PyObject *put_now(PyObject *self, PyObject *argument)
 {
-    return put_until((struct queue *)self, argument, WF_AT_ONCE);
+    return wf_queue_put((struct wf_queue *)self, argument, WF_AT_ONCE);
 }
 
 static struct wf_wait_queue *get_queue(PyObject *self)
 {
-    return &((struct queue *)self)->items.waits;
+    return &((struct wf_queue *)self)->items.waits;
 }
 
 static struct wf_wait_queue *put_queue(PyObject *self)
 {
-    return &((struct queue *)self)->room.waits;
+    return &((struct wf_queue *)self)->room.waits;
+}
+
+/* What a place was served with, as wf_permits_wait tells it. */
+static int got_by(const struct wf_place *place)
+{
+    switch (place->wait->served) {
+    case WF_GIVEN: return 1;
+    case WF_TAKEN: return WF_PERMIT_TAKEN;
+    default: return WF_PERMIT_REFUSED;
+    }
 }
 
 static PyObject *get_after(PyObject *self, PyObject *argument, struct wf_place *place)
 {
     (void)argument;
-    if (place->wait->served == WF_REFUSED)
-        return raise(wf_shut_down);
-    return get_fetched((struct queue *)self);
+    return wf_queue_get_after((struct wf_queue *)self, place->value, got_by(place));
 }
 
 static PyObject *put_after(PyObject *self, PyObject *argument, struct wf_place *place)
 {
-    struct queue *queue = (struct queue *)self;
-
-    if (place->wait->served == WF_GIVEN && !queue->is_shutdown)
-        return put_stored(queue, argument);
-    if (place->wait->served == WF_GIVEN)
-        wf_permits_give(&queue->room);
-    return raise(wf_shut_down);
+    return wf_queue_put_after((struct wf_queue *)self, argument, got_by(place));
 }
 
 static void get_undo(PyObject *self, struct wf_place *place)
 {
-    (void)place;
-    wf_permits_give(&((struct queue *)self)->items);
+    struct wf_queue *queue = (struct wf_queue *)self;
+
+    if (place->value != NULL)
+        wf_queue_give_back(queue, place->value);
+    else
+        wf_permits_give(&queue->items);
 }
 
 static void put_undo(PyObject *self, struct wf_place *place)
 {
     (void)place;
-    wf_permits_give(&((struct queue *)self)->room);
+    wf_permits_give(&((struct wf_queue *)self)->room);
 }
 
 static void get_left(PyObject *self, struct wf_place *place)
 {
-    wf_permits_settle(&((struct queue *)self)->items, place);
+    wf_permits_settle(&((struct wf_queue *)self)->items, place);
 }
 
 static void put_left(PyObject *self, struct wf_place *place)
 {
-    wf_permits_settle(&((struct queue *)self)->room, place);
+    wf_permits_settle(&((struct wf_queue *)self)->room, place);
 }
 
 static const struct wf_operation operations[] = {
@@ -379,51 +256,35 @@ static enum wf_order order_of(PyTypeObject *type)
 
 static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    struct queue *self = (struct queue *)type->tp_alloc(type, 0);
+    struct wf_queue *self = (struct wf_queue *)type->tp_alloc(type, 0);
 
     (void)args;
     (void)kwargs;
     if (self == NULL)
         return NULL;
-    wf_permits_init(&self->items, 0);
-    wf_permits_init(&self->room, ROOM_FOR_ALL);
-    wf_wait_queue_init(&self->joiners);
-    if (wf_store_init(&self->store, order_of(type)) < 0)
+    if (wf_queue_init_empty(self, order_of(type)) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
 
-static Py_ssize_t room_for(Py_ssize_t maxsize)
-{
-    return maxsize > 0 && maxsize < ROOM_FOR_ALL ? maxsize : ROOM_FOR_ALL;
-}
-
-static void set_maxsize(struct queue *self, Py_ssize_t maxsize)
-{
-    Py_ssize_t more = room_for(maxsize) - room_for(self->maxsize);
-
-    self->maxsize = maxsize;
-    wf_permits_change(&self->room, more);
-}
-
-static int queue_init(struct queue *self, PyObject *args, PyObject *kwargs)
+static int queue_init(struct wf_queue *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"maxsize", NULL};
     Py_ssize_t maxsize = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n:Queue", names, &maxsize))
         return -1;
-    set_maxsize(self, maxsize);
+    wf_queue_resize(self, maxsize);
     return 0;
 }
 
-static PyObject *queue_get_maxsize(struct queue *self, void *closure)
+static PyObject *queue_get_maxsize(struct wf_queue *self, void *closure)
 {
     (void)closure;
     return PyLong_FromSsize_t(self->maxsize);
 }
 
-static int queue_set_maxsize(struct queue *self, PyObject *value, void *closure)
+static int queue_set_maxsize(struct wf_queue *self, PyObject *value, void *closure)
 {
     Py_ssize_t maxsize;
 
@@ -435,11 +296,11 @@ static int queue_set_maxsize(struct queue *self, PyObject *value, void *closure)
     maxsize = PyNumber_AsSsize_t(value, NULL);
     if (maxsize == -1 && PyErr_Occurred())
         return -1;
-    set_maxsize(self, maxsize);
+    wf_queue_resize(self, maxsize);
     return 0;
 }
 
-static int simple_init(struct queue *self, PyObject *args, PyObject *kwargs)
+static int simple_init(struct wf_queue *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {NULL};
 
@@ -447,21 +308,21 @@ static int simple_init(struct queue *self, PyObject *args, PyObject *kwargs)
     return PyArg_ParseTupleAndKeywords(args, kwargs, ":SimpleQueue", names) ? 0 : -1;
 }
 
-static int queue_traverse(struct queue *self, visitproc visit, void *arg)
+static int queue_traverse(struct wf_queue *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     return wf_store_traverse(&self->store, visit, arg);
 }
 
 /* Somebody may still call it: an empty queue must be a whole one. */
-static int queue_clear(struct queue *self)
+static int queue_clear(struct wf_queue *self)
 {
     self->items.free = 0;
     wf_store_clear(&self->store);
     return 0;
 }
 
-static void queue_dealloc(struct queue *self)
+static void queue_dealloc(struct wf_queue *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
@@ -515,10 +376,10 @@ static PyMethodDef queue_methods[] = {
 static PyMethodDef simple_methods[] = {PUT_AND_GET, {NULL, NULL, 0, NULL}};
 
 static PyMemberDef queue_members[] = {
-    {"unfinished_tasks", T_PYSSIZET, offsetof(struct queue, unfinished), READONLY,
+    {"unfinished_tasks", T_PYSSIZET, offsetof(struct wf_queue, unfinished), READONLY,
      "How many items were put in and are not worked off: see task_done."},
-    {"is_shutdown", T_BOOL, offsetof(struct queue, is_shutdown), READONLY, "Has shutdown() been called?"},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct queue, weakrefs), READONLY, NULL},
+    {"is_shutdown", T_BOOL, offsetof(struct wf_queue, is_shutdown), READONLY, "Has shutdown() been called?"},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct wf_queue, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -554,7 +415,7 @@ static PyType_Slot lifo_slots[] = {{Py_tp_doc, (void *)lifo_doc}, SAME_MEMORY, {
 static PyType_Slot priority_slots[] = {{Py_tp_doc, (void *)priority_doc}, SAME_MEMORY, {0, NULL}};
 
 static PyMemberDef simple_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct queue, weakrefs), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct wf_queue, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -573,10 +434,10 @@ static PyType_Slot simple_slots[] = {
 #define QUEUE_FLAGS \
     (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
 
-static PyType_Spec queue_spec = {"weft.Queue", sizeof(struct queue), 0, QUEUE_FLAGS, queue_slots};
+static PyType_Spec queue_spec = {"weft.Queue", sizeof(struct wf_queue), 0, QUEUE_FLAGS, queue_slots};
 static PyType_Spec lifo_spec = {"weft.LifoQueue", 0, 0, QUEUE_FLAGS, lifo_slots};
 static PyType_Spec priority_spec = {"weft.PriorityQueue", 0, 0, QUEUE_FLAGS, priority_slots};
-static PyType_Spec simple_spec = {"weft.SimpleQueue", sizeof(struct queue), 0, QUEUE_FLAGS, simple_slots};
+static PyType_Spec simple_spec = {"weft.SimpleQueue", sizeof(struct wf_queue), 0, QUEUE_FLAGS, simple_slots};
 
 /* {=== What the standard library calls things ===} */
 

@@ -241,9 +241,6 @@ static void see_cancel(struct wf_worker *worker, struct wf_fiber *fiber)
 void wf_sched_update_cancel(struct wf_fiber *fiber)
 {
     wf_cancel_update(fiber);
-    /* It cannot go on without the GIL, which we hold. */
-    if (fiber->preempted && atomic_load(&fiber->cancel_at_ns) == 0)
-        wf_cancel_tell(fiber, fiber->tstate, 0); /* by a call: deadlines are not for us to judge */
     if (fiber->worker == wf_this_worker)
         see_cancel(fiber->worker, fiber);
     else if (!atomic_exchange(&fiber->inbox_posted, true))
@@ -686,24 +683,6 @@ void wf_yield_after_look(struct wf_worker *worker)
     wf_yield(worker);
 }
 
-void wf_giving_way(struct wf_worker *worker)
-{
-    struct wf_fiber *self = worker->current;
-
-    if (self->kind != WF_GREEN)
-        self->tstate = wf_tstate_bound();
-    self->preempted = true;
-    worker->gave_way = self;
-}
-
-void wf_give_way(struct wf_worker *worker)
-{
-    struct wf_fiber *self = worker->current;
-
-    wf_yield_after_look(worker);
-    self->preempted = false;
-}
-
 void wf_ready_call(struct wf_worker *worker)
 {
     int64_t now;
@@ -771,6 +750,7 @@ void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
     self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
     self->deadline_ns = WF_NEVER;
     self->shielded = true;
+    worker->outside++;
     self->state = WF_AWAY;
     worker->outside++;
     worker->departure = (struct wf_departure){send, arg};
@@ -936,7 +916,7 @@ void wf_sched_reborn(struct wf_worker *worker)
     worker->signals_to = self; /* CPython, too, makes the forking thread the main one */
     worker->live = is_root ? 0 : 1;
     worker->outside = 0;
-    worker->told.fiber = worker->gave_way = NULL;
+    worker->told.fiber = NULL;
     wf_sched_note_scopes(worker);
     worker->runq.len = 0;
     wf_timer_term(&worker->timers);

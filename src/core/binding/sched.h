@@ -106,7 +106,6 @@ struct wf_worker {
     } watched;                /* the watchdog's */
     struct wf_quiet quiet;
     struct wf_told told;      /* interrupt.c's */
-    struct wf_fiber *gave_way; /* who did when it was last asked to */
     struct wf_seed seed;
     struct wf_clock clock;    /* virtual; wf_clock leads to it, or nobody looks at it */
     int64_t grace_ns;         /* really waited before it jumps */
@@ -212,10 +211,6 @@ void wf_yield(struct wf_worker *worker);
 
 /* The same, and looks first at what has happened meanwhile.  For who has not looked for long. */
 void wf_yield_after_look(struct wf_worker *worker);
-
-/* The same for one that is made to give way, which wf_giving_way says before anybody is told. */
-void wf_giving_way(struct wf_worker *worker);
-void wf_give_way(struct wf_worker *worker);
 
 /* What is due in `fiber` may have changed: computes it, and ends its park if that matters to it.  From any OS thread, with
  * the GIL. */

@@ -95,6 +95,11 @@ PyObject *wf_store_take(struct wf_store *store)
     }
 }
 
+bool wf_store_return(struct wf_store *store, PyObject *item)
+{
+    return store->order == WF_LIFO ? wf_ring_push_back(&store->ring, item) : wf_ring_push_front(&store->ring, item);
+}
+
 PyObject *wf_store_take_spare(struct wf_store *store)
 {
     switch (store->order) {

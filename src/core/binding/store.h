@@ -30,6 +30,9 @@ int wf_store_put(struct wf_store *store, PyObject *item);
 /* The item whose turn it is, of a store that is not empty; NULL with an exception, as above. */
 PyObject *wf_store_take(struct wf_store *store);
 
+/* Gives back what was to be the next, to a store that is no heap.  False when memory is short. */
+bool wf_store_return(struct wf_store *store, PyObject *item);
+
 /* Nobody but the caller changes it from now on: 0, or -1 with an exception. */
 int wf_store_lock(struct wf_store *store);
 void wf_store_unlock(struct wf_store *store);

@@ -35,6 +35,7 @@ struct wf_wait_queue {
 enum wf_served {
     WF_UNSERVED,
     WF_GIVEN,   /* with what it waited for */
+    WF_TAKEN,   /* what it offered was taken */
     WF_REFUSED, /* there is not going to be any: the queue was shut down, the channel closed */
 };
 
@@ -43,7 +44,7 @@ struct wf_wait;
 struct wf_place {
     struct wf_list link;
     struct wf_wait *wait;
-    PyObject *value; /* a channel's: given to a receiver, who owns it; or offered by a sender, who owns it until served */
+    PyObject *value; /* given to who waits to receive, who owns it; or offered by who waits to send, who owns it until served */
     bool called;     /* lock.c: he was woken to see for himself, once */
 };
 
