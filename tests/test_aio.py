@@ -655,8 +655,10 @@ async def job(number):
             pass
         return await aio.to_green(block, number)
     finally:
-        await asyncio.sleep(0)
-        ended.append(number)
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(number)
 
 def block(number):
     time.sleep(choose.random() * 0.001)
