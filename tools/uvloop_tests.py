@@ -5,8 +5,8 @@
     python tools/uvloop_tests.py test_tcp test_udp  these modules
 
 The interpreter that runs this tool is the one that is tested; weft and uvloop must be installed in
-it, and aiohttp, psutil and pyOpenSSL, which some of the tests use.  The tests are in uvloop's source
-distribution, which pip fetches into a temporary folder.
+it, and aiohttp, psutil and pyOpenSSL, which some of the tests use.  The tests are in uvloop's
+source distribution, which pip fetches into a temporary folder.
 
 Each module runs four times, in a process of its own each:
 
