@@ -637,6 +637,54 @@ def test_each_waits_for_the_other():
     assert aio.await_(main()) == "far"
 
 
+def test_cancelled_at_any_moment_nothing_is_lost():
+    seen = run_program(
+        """
+import asyncio, random
+from weft import aio
+
+weft.set_preemption(0.0001)
+choose = random.Random(7)
+begun, ended = [], []
+
+async def job(number):
+    try:
+        begun.append(number)
+        await asyncio.sleep(choose.random() * 0.001)
+        for _ in range(choose.randrange(2000)):
+            pass
+        return await aio.to_green(block, number)
+    finally:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(number)
+
+def block(number):
+    time.sleep(choose.random() * 0.001)
+    return number
+
+async def tasks():
+    return len(asyncio.all_tasks())
+
+for _ in range(5):
+    threads = [weft.spawn(job, number) for number in range(60)]
+    for thread in choose.sample(threads, 30):
+        time.sleep(choose.random() * 0.0001)
+        thread.cancel()
+    for number, thread in enumerate(threads):
+        thread.join()
+        assert thread.cancelled() or thread.result() == number
+assert sorted(begun) == sorted(ended)
+assert aio.await_(tasks()) <= 1
+aio.close()
+print(len(weft.all_threads()))
+""",
+        flags=["-W", "default"],
+    )
+    assert (seen.status, seen.output, seen.errors) == (0, "0\n", "")
+
+
 # --- weft.spawn of an async function ------------------------------------------------------
 
 

@@ -810,9 +810,9 @@ def _first_step(loop: AbstractEventLoop, coroutine: Awaitable[_T], /) -> _T | An
     """Run a coroutine until it first waits, as the current task of `loop`, which only the caller
     uses now.
 
-    Returns what it returns; or, if it waits, what the callable that was lent makes of it, of what
-    it handed out, and of the task, which is not initialised yet.  If the loop has something to do
-    afterwards, its ``_wake()`` is called.
+    Returns what it returns; or, if it waits, what the callable that was lent makes of the loop, of
+    it, of what it handed out, and of the task, which is not initialised yet; that callable is not
+    preempted.  If it does not wait, but the loop has something to do, ``loop._wake()`` is called.
 
     Raises what it raises, and RuntimeError in a coroutine of that loop.  Parks only if the
     coroutine blocks.
@@ -824,7 +824,7 @@ def _lend_asyncio(
     enter: Callable[[AbstractEventLoop, Task[Any]], None],
     leave: Callable[[AbstractEventLoop, Task[Any]], None],
     task_type: type[Task[Any]],
-    begun: Callable[[Coroutine[Any, Any, Any], object, Task[Any]], object],
+    adopt: Callable[[Any, Coroutine[Any, Any, Any], object, Task[Any]], object],
     watch_async_gens: Callable[[], None],
     /,
 ) -> None:

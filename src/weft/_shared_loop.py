@@ -75,8 +75,7 @@ class Selector(selectors.EpollSelector):
 class Begun(Coroutine[Any, Any, T]):
     """What is left of a coroutine that has taken its first step and handed out `first`."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], first: object, task: "Task[T]") -> None:
-        self.task = task
+    def __init__(self, coroutine: Coroutine[Any, Any, T], first: object) -> None:
         self._coroutine = coroutine
         self._first: object = first
         self._handed_out = False
@@ -128,9 +127,9 @@ class SharedLoop(asyncio.SelectorEventLoop):
         """Is the caller in one of its callbacks or tasks?"""
         return _get_running_loop() is self
 
-    def adopt(self, rest: Begun[T]) -> Wait[T]:
+    def adopt(self, coroutine: Coroutine[Any, Any, T], first: object, task: "Task[T]") -> Wait[T]:
         """Give the task its life; what it was asked for before must not be lost."""
-        task = rest.task
+        rest = Begun(coroutine, first)
         cancels = task.cancelling()
         before = _get_running_loop()
         _set_running_loop(self)
@@ -222,7 +221,7 @@ _core._lend_asyncio(
     _enter_task,
     _leave_task,
     Task,
-    Begun,
+    SharedLoop.adopt,
     _watch_async_gens,
 )
 
@@ -246,12 +245,17 @@ def await_(awaitable: Awaitable[T]) -> T:
             future: asyncio.Future[T] = awaitable
             return wait_for(future)
         awaitable = _coroutine(awaitable)
-    loop = _shared or shared_loop()
-    with loop.baton:
-        outcome: Any = _first_step(loop, awaitable)
-        if type(outcome) is not Begun:
-            return outcome  # type: ignore[no-any-return]
-        wait: Wait[T] = loop.adopt(outcome)
+    coroutine: Coroutine[Any, Any, T] = awaitable
+    try:
+        loop = _shared or shared_loop()
+        with loop.baton:
+            outcome: Any = _first_step(loop, coroutine)
+            if type(outcome) is not Wait:
+                return outcome  # type: ignore[no-any-return]
+    except BaseException:
+        coroutine.close()  # for the case that it never began
+        raise
+    wait: Wait[T] = outcome
     return wait.park()
 
 

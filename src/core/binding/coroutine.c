@@ -5,6 +5,7 @@
  */
 #include "coroutine.h"
 
+#include "sched.h"
 #include "tstate.h"
 
 /* What _shared_loop lends us: asyncio is imported only when somebody needs it. */
@@ -12,7 +13,7 @@ static struct {
     PyObject *get_running, *set_running; /* of the calling thread */
     PyObject *enter, *leave;             /* (loop, task) */
     PyObject *task_type;
-    PyObject *begun;                     /* callable(coroutine, first, task) */
+    PyObject *adopt;                     /* callable(loop, coroutine, first, task) */
     PyObject *watch_async_gens;          /* callable(): of the calling thread */
 } lent;
 
@@ -107,16 +108,24 @@ static PyObject *new_task(void)
     return task;
 }
 
+/* A coroutine that has begun and waits is nobody's until this is done, so the caller is not to be cancelled in it. */
+static PyObject *adopt(PyObject *loop, PyObject *coroutine, PyObject *first, PyObject *task)
+{
+    PyObject *args[] = {loop, coroutine, first, task}, *result;
+    struct wf_fiber *caller = wf_this_worker->current;
+
+    caller->no_preempt++;
+    result = PyObject_Vectorcall(lent.adopt, args, 4, NULL);
+    caller->no_preempt--;
+    return result;
+}
+
 static PyObject *take_step(PyObject *loop, PyObject *before, PyObject *coroutine)
 {
-    PyObject *task = new_task(), *result = NULL, *args[3];
+    PyObject *task = wf_worker_get() ? new_task() : NULL, *result = NULL;
 
-    if (task != NULL && step_on(loop, before, task, coroutine, &result) == PYGEN_NEXT) {
-        args[0] = coroutine;
-        args[1] = result;
-        args[2] = task;
-        Py_SETREF(result, PyObject_Vectorcall(lent.begun, args, 3, NULL));
-    }
+    if (task != NULL && step_on(loop, before, task, coroutine, &result) == PYGEN_NEXT)
+        Py_SETREF(result, adopt(loop, coroutine, result, task));
     Py_XDECREF(task);
     return result;
 }
@@ -133,8 +142,8 @@ static PyObject *refuse(PyObject *coroutine)
 PyDoc_STRVAR(first_step_doc,
 "_first_step(loop, coroutine, /)\n--\n\n"
 "Run a coroutine until it first waits, as the current task of `loop`, which only the caller uses now.\n\n"
-"Returns what it returns; or, if it waits, what the callable that was lent makes of it, of what it\n"
-"handed out, and of the task.  Raises what it raises, and RuntimeError in a coroutine of that loop.\n"
+"Returns what it returns; or, if it waits, what the callable that was lent makes of the loop, of it, of\n"
+"what it handed out, and of the task.  Raises what it raises, and RuntimeError in a coroutine of that loop.\n"
 "Parks only if the coroutine blocks.");
 
 static PyObject *first_step(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -142,7 +151,7 @@ static PyObject *first_step(PyObject *module, PyObject *const *args, Py_ssize_t 
     PyObject *before, *result = NULL;
 
     (void)module;
-    if (nargs != 2 || lent.begun == NULL || !PyCoro_CheckExact(args[1])) {
+    if (nargs != 2 || lent.adopt == NULL || !PyCoro_CheckExact(args[1])) {
         PyErr_SetString(PyExc_TypeError, "_first_step() takes a loop and a coroutine");
         return NULL;
     }
@@ -156,14 +165,14 @@ static PyObject *first_step(PyObject *module, PyObject *const *args, Py_ssize_t 
 }
 
 PyDoc_STRVAR(lend_asyncio_doc,
-"_lend_asyncio(get_running, set_running, enter, leave, task_type, begun, watch_async_gens, /)\n--\n\n"
+"_lend_asyncio(get_running, set_running, enter, leave, task_type, adopt, watch_async_gens, /)\n--\n\n"
 "What `_first_step` needs of asyncio; whom to call with a coroutine that waits, and in a green thread that\n"
 "takes its first step and has no hooks for asynchronous generators yet.");
 
 static PyObject *lend_asyncio(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject **places[] = {&lent.get_running, &lent.set_running, &lent.enter,
-                           &lent.leave, &lent.task_type, &lent.begun, &lent.watch_async_gens};
+                           &lent.leave, &lent.task_type, &lent.adopt, &lent.watch_async_gens};
 
     (void)module;
     if (nargs != 7 || !PyType_Check(args[4])) {
