@@ -20,8 +20,8 @@ DEV_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 DOCS_TOOLS = $(shell $(PYTHON) -c '$(READ_PROJECT); \
 	print(*map(ascii, project["project"]["optional-dependencies"]["docs"]))')
 
-SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/weft/*.*)
-TYPED := src/weft tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
+SOURCES := meson.build pyproject.toml $(wildcard src/core/*/*.[chS] src/*.py src/weft/*.* src/weft/*/*.*)
+TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $(wildcard tests/libraries/*.py)
 
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv/%/.tools .venv/%/.weft

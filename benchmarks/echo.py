@@ -186,8 +186,7 @@ def c_epoll(options: Options) -> float:
         return client_result(start_client(port, server.pid, options))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--size", type=int, default=64, help="bytes per message")
     parser.add_argument(
@@ -196,5 +195,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--warm-up", type=int, default=200, help="round trips per connection before"
     )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     contenders = [weft, uvloop, gevent, threads, asyncio, runloom, c_epoll]
     run(Benchmark("echo", "us", contenders), parser)

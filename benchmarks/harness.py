@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -68,6 +69,20 @@ def compiled(name: str, *flags: str) -> Path:
         BUILD.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cc", "-O2", "-Wall", "-Wextra", *flags, "-o", made, source], check=True)
     return made
+
+
+def go_peer(*arguments: str | int) -> float:
+    """What peers.go says to these arguments.  ImportError where there is no Go."""
+    source, made = HERE / "peers.go", BUILD / "peers"
+    if shutil.which("go") is None:
+        raise ImportError("there is no Go compiler")
+    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        # Go keeps its own cache, and insists on knowing where.
+        environment = {"GOCACHE": str(BUILD / "go-cache"), **os.environ}
+        subprocess.run(["go", "build", "-o", made, source], check=True, env=environment)
+    command = [str(made), *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def run(benchmark: Benchmark, parser: argparse.ArgumentParser) -> None:

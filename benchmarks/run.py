@@ -32,7 +32,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
 
-PEERS = ["greenlet", "gevent", "uvloop"]
+PEERS = ["greenlet", "gevent", "uvloop", "trio"]
 # Sources only, and they do not compile for every CPython that we measure.
 RELUCTANT_PEERS = ["runloom"]
 
@@ -47,6 +47,7 @@ class Goal:
     limit: float
     peer: str | None = None
     limit_311: float | None = None  # where CPython 3.11 has its own
+    contender: str = "weft"
 
     def on(self, version: tuple[int, int]) -> float:
         if version == (3, 11) and self.limit_311 is not None:
@@ -63,6 +64,12 @@ class Plan:
     contenders: list[list[str]]  # each inner list shares a process
     goals: list[Goal]
     quick: list[str]  # options for small sizes
+    file: str | None = None  # if it is not named after the plan
+    full: tuple[str, ...] = ()  # options for the real sizes
+
+    @property
+    def script(self) -> Path:
+        return HERE / f"{self.file or self.name}.py"
 
 
 PLANS = [
@@ -76,9 +83,72 @@ PLANS = [
     Plan(
         "spawn_join",
         "us of CPU per spawn and join of a no-op, steady state",
-        [["weft"], ["gevent"], ["threads"], ["asyncio"], ["uvloop"], ["runloom"]],
+        [["weft"], ["gevent"], ["threads"], ["asyncio"], ["uvloop"], ["trio"], ["runloom"], ["go"]],
         [Goal(0.05, "gevent")],
         ["--count", "2000", "--rounds", "3"],
+    ),
+    Plan(
+        "spawn_join_many",
+        "us of CPU per spawn and join of a no-op, 100,000 at once",
+        [["weft"], ["gevent"], ["asyncio"], ["uvloop"], ["trio"], ["runloom"], ["go"]],
+        [Goal(0.1, "gevent")],
+        ["--count", "5000", "--batch", "5000", "--rounds", "3"],
+        file="spawn_join",
+        full=("--count", "100000", "--batch", "100000", "--rounds", "3"),
+    ),
+    Plan(
+        "channel",
+        "ns of CPU per value handed to another green thread",
+        [["weft"], ["gevent"], ["trio"], ["runloom"], ["go"]],
+        [Goal(0.10, "gevent"), Goal(1.0, "runloom")],
+        ["--count", "5000", "--rounds", "3"],
+    ),
+    Plan(
+        "queue_one",
+        "ns of CPU per item through a queue of size 1",
+        [
+            ["weft"],
+            ["standard"],
+            ["gevent"],
+            ["asyncio"],
+            ["uvloop"],
+            ["trio"],
+            ["runloom"],
+            ["go"],
+        ],
+        [
+            Goal(0.10, "gevent"),
+            Goal(1.0, "runloom"),
+            Goal(1.0, "gevent", contender="standard"),
+        ],
+        ["--count", "5000", "--rounds", "3"],
+    ),
+    Plan(
+        "ring",
+        "ns of CPU per hop in a ring of a thousand",
+        [["weft"], ["gevent"], ["asyncio"], ["uvloop"], ["trio"], ["runloom"], ["go"]],
+        [Goal(0.10, "gevent"), Goal(1.0, "runloom")],
+        ["--count", "10000", "--length", "100", "--rounds", "3"],
+    ),
+    Plan(
+        "lock_turns",
+        "ns of CPU per turn at a lock that a thousand want",
+        [
+            ["weft"],
+            ["standard"],
+            ["gevent"],
+            ["asyncio"],
+            ["uvloop"],
+            ["trio"],
+            ["runloom"],
+            ["go"],
+        ],
+        [
+            Goal(0.10, "gevent"),
+            Goal(1.0, "runloom"),
+            Goal(1.0, "gevent", contender="standard"),
+        ],
+        ["--count", "5000", "--threads", "100", "--rounds", "3"],
     ),
     Plan(
         "parked_memory",
@@ -100,6 +170,20 @@ PLANS = [
         [["weft"], ["uvloop"], ["gevent"], ["threads"], ["asyncio"], ["runloom"], ["c_epoll"]],
         [Goal(1.0, "uvloop"), Goal(0.57, "gevent")],
         ["--messages", "20000"],
+    ),
+    Plan(
+        "echo_loop",
+        "us of CPU per 64-byte TCP echo of an event loop's Protocol, in a green thread and alone",
+        [["weft"], ["uvloop"], ["weft_beside"], ["weft_asyncio"], ["asyncio"]],
+        [Goal(1.05, "uvloop")],
+        ["--messages", "20000"],
+    ),
+    Plan(
+        "await_ready",
+        "ns of CPU per call of a coroutine that never waits; per switch between tasks",
+        [["weft", "asyncio"], ["uvloop"], ["threadsafe"]],
+        [Goal(0.5, "asyncio")],
+        ["--count", "2000", "--rounds", "3"],
     ),
     Plan(
         "hook_idle",
@@ -135,6 +219,13 @@ PLANS = [
         [["weft"], ["gevent"]],
         [Goal(0.1, "gevent"), Goal(250)],
         ["--seconds", "0.5"],
+    ),
+    Plan(
+        "compress",
+        "s, pages compressed by four threads, on all processors if it can be",
+        [["weft"], ["weft_parking"], ["os_threads"]],
+        [Goal(1.1, "os_threads")],
+        ["--pages", "8"],
     ),
 ]
 MILLION_GOAL_MB = 6000
@@ -197,7 +288,7 @@ class Series:
 
 def run_group(python: Path, plan: Plan, group: list[str], options: list[str]) -> dict[str, Any]:
     """Results by contender, from one process; a string in place of one says what went wrong."""
-    command = [str(python), str(HERE / f"{plan.name}.py"), *group, *options]
+    command = [str(python), str(plan.script), *group, *options]
     try:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=RUN_SECONDS
@@ -301,12 +392,13 @@ def judge(plan: Plan, series: dict[str, Series], version: tuple[int, int]) -> bo
     met = True
     for goal in plan.goals:
         limit = goal.on(version)
-        what = f"{plan.name} / {goal.peer}" if goal.peer else plan.name
-        needed = ["weft"] if goal.peer is None else ["weft", goal.peer]
+        ours = plan.name if goal.contender == "weft" else f"{plan.name}, {goal.contender}"
+        what = f"{ours} / {goal.peer}" if goal.peer else ours
+        needed = [goal.contender] if goal.peer is None else [goal.contender, goal.peer]
         if not all(series[name].values for name in needed):
             print(f"  goal: {what} at most {limit:g}: not measured")
             continue
-        reached = series["weft"].median / (series[goal.peer].median if goal.peer else 1)
+        reached = series[goal.contender].median / (series[goal.peer].median if goal.peer else 1)
         verdict = "pass" if reached <= limit else "MISS"
         met = met and reached <= limit
         print(f"  goal: {what} at most {limit:g}: {reached:.3f}  {verdict}")
@@ -358,7 +450,7 @@ def main() -> int:
     print(f"{repeats} repeats, interleaved{'; quick: sizes too small to judge' * options.quick}")
     met, everything = True, {}
     for plan in plans:
-        sizes = plan.quick if options.quick else []
+        sizes = plan.quick if options.quick else list(plan.full)
         series = run_plan(python, plan, repeats, sizes, set(RELUCTANT_PEERS) - versions.keys())
         print_plan(plan, series)
         met &= judge(plan, series, (major, minor))

@@ -10,7 +10,7 @@ import argparse
 from time import process_time_ns
 from typing import TYPE_CHECKING, Any
 
-from harness import Benchmark, run
+from harness import Benchmark, go_peer, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,9 +99,30 @@ def runloom(options: Options) -> float:
     return (process_time_ns() - began) / options.count / 1000
 
 
+async def in_nurseries(options: Options) -> float:
+    from trio import open_nursery
+
+    began = process_time_ns()
+    for _ in range(options.count // options.batch):
+        async with open_nursery() as nursery:
+            for _ in range(options.batch):
+                nursery.start_soon(nothing_async)
+    return (process_time_ns() - began) / options.count / 1000
+
+
+def trio(options: Options) -> float:
+    from trio import run
+
+    return run(in_nurseries, options)
+
+
+def go(options: Options) -> float:
+    return go_peer("spawn", options.batch, 10 * options.count) / 1000
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="threads per round")
     parser.add_argument("--batch", type=int, default=100, help="of them alive at once")
-    contenders = [weft, gevent, threads, asyncio, uvloop, runloom]
+    contenders = [weft, gevent, threads, asyncio, uvloop, trio, runloom, go]
     run(Benchmark("spawn_join", "us", contenders, rounds=9, warm_up=2), parser)

@@ -134,3 +134,16 @@ def pipe():
     for fd in (reader, writer):
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+@pytest.fixture
+def interrupt(cooperative):
+    """Makes of `fn` what runs it in a signal handler of the main green thread, when called."""
+
+    def in_handler(fn):
+        signal.signal(signal.SIGUSR1, lambda *_: fn())
+        return lambda: signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    yield in_handler
+    signal.signal(signal.SIGUSR1, before)

@@ -81,6 +81,14 @@ def green(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     return lambda: thread.result(PROMPT_SECONDS)
 
 
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+def fail() -> None:
+    raise Interrupted
+
+
 class Seen(NamedTuple):
     """What can be seen of a program from outside."""
 

@@ -158,12 +158,112 @@ os._exit(0)
     assert seen.output == "False\nFalse\n"
 
 
+# --- Other OS threads ------------------------------------------------------------------------
+
+ACROSS = """
+def elsewhere(*locks):
+    green = weft.spawn(transfer, *locks)
+    green.join()
+os_thread = threading.Thread(target=elsewhere, args=(b, a), daemon=True)
+os_thread.start()
+weft.spawn(transfer, a, b).join()
+"""
+
+
+@knows_holders
+def test_a_cycle_across_os_threads():
+    seen = run_program(OPPOSITE.format(lock="threading.Lock") + ACROSS)
+    assert seen.status == 1
+    assert "weft.Deadlock" in seen.errors
+    assert sorted(cycle_in(seen.errors)) == [("green-1", "green-2"), ("green-2", "green-1")]
+
+
+@knows_holders
+def test_a_cycle_with_a_plain_os_thread():
+    seen = run_program(
+        OPPOSITE.format(lock="threading.Lock")
+        + """
+weft.spawn(int).join()  # only from then on can it be seen that an OS thread waits
+os_thread = threading.Thread(target=transfer, args=(b, a), name="plain", daemon=True)
+os_thread.start()
+weft.spawn(transfer, a, b).join()
+"""
+    )
+    assert seen.status == 1
+    assert re.search(r"green-\d \(transfer\).*held by plain", seen.errors)
+    assert re.search(r"plain: waiting for a lock.*held by green-\d \(transfer\)", seen.errors)
+
+
+IDLE = {
+    "workers of to_thread": "weft.to_thread(int)",
+    "a helper that made a call": "socket.getaddrinfo('127.0.0.1', 80)",
+    "a carrier": """
+import hashlib
+gate = threading.Event()
+weft.spawn(gate.wait)
+weft.set_policy("_hashlib.*", "offload")
+before = weft.statistics().offloads
+hashlib.sha256(bytes(10_000_000))
+assert weft.statistics().offloads > before
+gate.set()
+""",
+    "an OS thread that joins another": """
+def forever():
+    threading.Event().wait()
+first = threading.Thread(target=forever, daemon=True)
+first.start()
+threading.Thread(target=first.join, daemon=True).start()
+""",
+}
+
+
+@pytest.mark.parametrize("who", IDLE)
+def test_os_threads_that_do_nothing_are_no_hope(who):
+    seen = run_program(
+        "weft.spawn(int).join()\n"
+        + IDLE[who]
+        + "\nweft.spawn(threading.Event().wait).result()\nprint('not raised')\n"
+    )
+    assert seen.status == 1, seen
+    assert "weft.Deadlock: no green thread can ever run again" in seen.errors
+
+
 # --- Where there is hope -------------------------------------------------------------------------
 
 HOPE = {
     "an OS thread that will set the event": """
         with weft.os_threads():
             threading.Thread(target=lambda: (real_sleep(), event.set())).start()
+        weft.spawn(event.wait).join()
+    """,
+    "an OS thread that waits with a timeout, then sets the event": """
+        other = threading.Event()
+        with weft.os_threads():
+            threading.Thread(target=lambda: (other.wait(SECONDS), event.set())).start()
+        weft.spawn(event.wait).join()
+    """,
+    "an OS thread woken by one that sleeps": """
+        lock = threading.Lock()
+        lock.acquire()
+        with weft.os_threads():
+            threading.Thread(target=lambda: (lock.acquire(), event.set())).start()
+            threading.Thread(target=lambda: (real_sleep(), lock.release())).start()
+        weft.spawn(event.wait).join()
+    """,
+    "green threads of another OS thread": """
+        def elsewhere():
+            weft.spawn(lambda: (time.sleep(SECONDS), event.set())).join()
+        with weft.os_threads():
+            threading.Thread(target=elsewhere).start()
+        weft.spawn(event.wait).join()
+    """,
+    "a green thread that another OS thread carries": """
+        import ctypes
+        weft.set_policy("_ctypes.*", "offload")
+        def nap():
+            ctypes.CDLL(None).syscall(35, (ctypes.c_long * 2)(0, int(SECONDS * 1e9)), None)
+            event.set()
+        weft.spawn(nap)
         weft.spawn(event.wait).join()
     """,
     "a timer": """

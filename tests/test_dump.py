@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support import PROMPT_SECONDS, run_program, settle, spawn_each, wait_until
@@ -484,6 +485,44 @@ gate.set()
     parts = seen.errors.split("\n\n")
     part = next(part for part in parts if part.startswith(seen.output.strip()))
     assert "in wait_at_the_gate" in part
+
+
+SPIED_ON = """
+import threading, weft
+gate = threading.Event()
+def wait_at_the_gate():
+    gate.wait()
+def compute():
+    while not gate.is_set():
+        pass
+weft.install()
+weft.spawn(wait_at_the_gate)
+threading.Thread(target=wait_at_the_gate, name="named").start()
+weft.spawn(compute)
+weft.yield_now()
+print("ready", flush=True)
+input()
+gate.set()
+"""
+
+
+def test_py_spy_shows_green_threads():
+    spy = Path(sys.executable).with_name("py-spy")
+    if not spy.exists():
+        pytest.skip("py-spy is not installed here")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", SPIED_ON], stdin=pipe, stdout=pipe) as program:
+        program.stdout.readline()
+        seen = subprocess.run(
+            [spy, "dump", "--pid", str(program.pid)], capture_output=True, text=True, timeout=20
+        )
+        program.communicate(b"\n")
+    if seen.returncode != 0 and "ermission" in seen.stderr + seen.stdout:
+        pytest.skip("py-spy may not look into processes here")
+    assert seen.returncode == 0, seen.stderr
+    assert seen.stdout.count("wait_at_the_gate (") == 2
+    assert '"named"' in seen.stdout
+    assert "compute (" in seen.stdout
 
 
 def test_a_dump_from_another_os_thread(gate):

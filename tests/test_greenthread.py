@@ -4,12 +4,21 @@ import contextvars
 import functools
 import gc
 import math
+import sys
 import threading
 import time
 import weakref
 
 import pytest
-from support import INSTANT_SECONDS, PROMPT_SECONDS, results, settle, spawn_each, together
+from support import (
+    INSTANT_SECONDS,
+    PROMPT_SECONDS,
+    results,
+    run_program,
+    settle,
+    spawn_each,
+    together,
+)
 
 import weft
 
@@ -250,6 +259,122 @@ def test_system_exit_can_be_collected():
     with pytest.raises(SystemExit) as caught:
         thread.result()
     assert caught.value.code == 3
+
+
+# --- Callbacks ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unraisable(monkeypatch):
+    """The exceptions that reach sys.unraisablehook."""
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: seen.append(args.exc_value))
+    return seen
+
+
+def test_callbacks_get_the_green_thread_in_the_order_added():
+    seen, thread = [], weft.spawn(give, 1)
+    for name in ("first", "second"):
+        thread.add_done_callback(lambda ended, name=name: seen.append((name, ended)))
+    thread.join()
+    assert seen == [("first", thread), ("second", thread)]
+
+
+def test_a_callback_runs_in_the_green_thread_that_ends_and_finds_it_done():
+    def look(ended):
+        seen.extend([weft.current(), ended.done(), ended.result(), ended.exception()])
+
+    seen, thread = [], weft.spawn(give, 1)
+    thread.add_done_callback(look)
+    thread.join()
+    assert seen == [thread, True, 1, None]
+
+
+def test_callbacks_run_before_joiners():
+    order, gate = [], threading.Event()
+    thread = weft.spawn(gate.wait)
+    joiner = weft.spawn(lambda: (thread.join(), order.append("joiner")))
+    settle()
+    thread.add_done_callback(lambda _: (weft.yield_now(), order.append("callback")))
+    gate.set()
+    joiner.join()
+    assert order == ["callback", "joiner"]
+
+
+def test_a_callback_of_one_that_is_done_is_called_at_once_by_the_caller():
+    seen, thread = [], weft.spawn(give, 1)
+    thread.join()
+    thread.add_done_callback(lambda ended: seen.append((ended, weft.current())))
+    assert seen == [(thread, weft.current())]
+
+
+def test_a_callback_added_by_a_callback_is_called():
+    seen, thread = [], weft.spawn(give, 1)
+    thread.add_done_callback(lambda ended: ended.add_done_callback(seen.append))
+    thread.join()
+    assert seen == [thread]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_callback_raises_is_reported_and_stops_no_other(unraisable, late):
+    seen, error, thread = [], ValueError("argh"), weft.spawn(give, 1)
+    if late:
+        thread.join()
+    thread.add_done_callback(lambda _: fail(error))
+    thread.add_done_callback(seen.append)
+    thread.join()
+    assert (unraisable, seen) == ([error], [thread])
+
+
+def test_a_callback_that_asks_collects(reported):
+    seen, error = [], ValueError("argh")
+    thread = weft.spawn(fail, error)
+    thread.add_done_callback(lambda ended: seen.append(ended.exception()))
+    thread.join()
+    assert (seen, reported) == ([error], [])
+
+
+def test_a_callback_that_does_not_ask_does_not_collect(reported):
+    error = ValueError("argh")
+    thread = weft.spawn(fail, error)
+    thread.add_done_callback(lambda _: None)
+    thread.join()
+    assert reported == [error]
+
+
+def test_callbacks_are_dropped_once_called():
+    thing, thread = Thing(), weft.spawn(give, 1)
+    dropped = weakref.ref(thing)
+    thread.add_done_callback(lambda _, thing=thing: None)
+    del thing
+    thread.join()
+    gc.collect()
+    assert dropped() is None
+
+
+def test_those_that_weft_did_not_spawn_take_no_callbacks():
+    with pytest.raises(RuntimeError, match=r"weft\.spawn"):
+        weft.current().add_done_callback(print)
+
+
+def test_callbacks_of_one_without_a_stack_are_called_by_the_main_one():
+    seen = run_program(
+        """
+import resource
+weft.spawn(int).join()
+called, limit = threading.Event(), 64 << 20
+def call(thread):
+    print(type(thread.exception()).__name__, weft.current().name)
+    called.set()
+threading.stack_size(1 << 30)
+size = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGESIZE")
+resource.setrlimit(resource.RLIMIT_AS, (size + limit, resource.RLIM_INFINITY))
+thread = weft.spawn(print, "never")
+thread.add_done_callback(call)
+called.wait()
+"""
+    )
+    assert (seen.status, seen.output) == (0, "MemoryError MainThread\n")
 
 
 # --- Asking -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -27,6 +28,11 @@ import json
 def recurse(n=0):
     return json.loads('[' * 100_000)
 """
+REGEX = """
+import re
+def recurse(n=0):
+    return re.sub("x", lambda match: recurse(), "x")
+"""
 PICKLE = """
 import pickle
 def recurse(n=0):
@@ -42,6 +48,7 @@ KINDS = {
     "repr": REPR,
     "compile": COMPILE,
     "json": JSON,
+    "regex": REGEX,
     "pickle": PICKLE,
 }
 
@@ -82,7 +89,7 @@ def ends_well(seen):
 
 
 def ends_in_words(seen, kib):
-    words = re.search(r"overflowed its stack of (\d+) KiB\.", seen.errors)
+    words = re.search(r"overflowed its stack of (\d+) KiB, \d+ Python calls deep", seen.errors)
     return (
         seen.status == -signal.SIGSEGV
         and words is not None
@@ -100,7 +107,7 @@ def test_with_the_default_stack_recursion_ends_as_an_exception(kind, thread):
 
 @pytest.mark.parametrize("thread", [False, True], ids=["spawn", "thread"])
 @pytest.mark.parametrize("size_kib", [64, 128, 256, 1024])
-@pytest.mark.parametrize("kind", ["plain", "map", "sorted", "repr", "pickle"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_on_small_stacks_it_ends_as_an_exception_or_in_words(kind, size_kib, thread):
     seen = run_program(recursion(kind, size=size_kib << 10, thread=thread), faulthandler=False)
     assert ends_well(seen) or ends_in_words(seen, size_kib), seen
@@ -115,23 +122,75 @@ def test_on_3_11_c_recursion_on_a_small_stack_is_told_in_words(size_kib, thread)
     assert seen.output == ""
 
 
-def test_the_words_name_the_green_thread():
-    program = (
-        MAP
-        + """
-sys.setrecursionlimit(10**6)
-threading.stack_size(64 << 10)
+DEEP = """
+int deep(int depth)
+{
+    volatile char frame[4096] = {0};
+    return depth == 0 ? frame[0] : deep(depth - 1) + frame[1];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """Recursion of which the interpreter knows nothing: ctypes has to be told where this is."""
+    folder = tmp_path_factory.mktemp("deep")
+    (folder / "deep.c").write_text(DEEP)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O0", "-o", folder / "deep.so", folder / "deep.c"], check=True
+    )
+    return f"import ctypes\ndeep = ctypes.CDLL({str(folder / 'deep.so')!r}).deep\n"
+
+
+NAMED = """
+def inner():
+    deep(1_000_000)
 def run():
     print(threading.get_ident(), flush=True)
-    recurse()
-weft.spawn(run).join()
+    inner()
 """
+STACK = r"""
+  File "<string>", line \d+, in inner
+  File "<string>", line \d+, in run
+""" * (sys.version_info < (3, 14))
+
+
+def test_the_words_say_who_and_where(deep):
+    seen = run_program(deep + NAMED + "weft.spawn(run).join()\n", faulthandler=False)
+    assert seen.status == -signal.SIGSEGV
+    who = rf"weft: green-1 \(run\) with ident {seen.output.strip()} overflowed its stack of \d+ KiB"
+    assert re.match(who + ", 2 Python calls deep, the innermost first:" + STACK, seen.errors), seen
+
+
+def test_threads_of_threading_are_told_by_their_identity(deep):
+    start = "weft.install()\nthread = threading.Thread(target=run)\nthread.start()\nthread.join()\n"
+    seen = run_program(deep + NAMED + start, faulthandler=False)
+    assert f"weft: the green thread with ident {seen.output.strip()} overflowed" in seen.errors
+
+
+def test_names_that_were_given_are_used(deep):
+    named = NAMED.replace(
+        "    inner()\n", "    weft.current().name = 'Größe \u4e2d'\n    inner()\n"
     )
-    seen = run_program(program, faulthandler=False)
-    if seen.status == -signal.SIGSEGV:
-        assert f"ident {seen.output.strip()} overflowed" in seen.errors
-    else:
-        assert "RecursionError" in seen.errors
+    seen = run_program(deep + named + "weft.spawn(run).join()\n", faulthandler=False)
+    assert r"weft: Gr\xf6\xdfe \u4e2d with ident" in seen.errors
+
+
+def test_so_do_they_when_another_os_thread_carries_it(deep):
+    policy = (
+        "gate = threading.Event()\nweft.spawn(gate.wait)\nweft.set_policy('_ctypes.*', 'offload')\n"
+    )
+    seen = run_program(deep + policy + NAMED + "weft.spawn(run).join()\n", faulthandler=False)
+    assert seen.status == -signal.SIGSEGV
+    assert "weft: green-2 (run) with ident" in seen.errors
+
+
+def test_of_a_deep_stack_the_middle_is_left_out(deep):
+    nested = "def nest(n):\n    return nest(n - 1) if n else deep(1_000_000)\n"
+    seen = run_program(deep + nested + "weft.spawn(nest, 200).join()\n", faulthandler=False)
+    assert sys.version_info >= (3, 14) or (
+        "201 Python calls deep" in seen.errors and "... and 185 calls in between ..." in seen.errors
+    )
 
 
 def test_faulthandler_tells_as_well():

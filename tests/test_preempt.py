@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import run_program, settle
+from support import REFUSE, run_program, settle
 
 import weft
 
@@ -368,3 +368,33 @@ def test_nothing_runs_while_all_are_parked():
         after = wakes(process.pid)
         process.kill()
     assert sum(after.values()) - sum(before.values()) <= 2
+
+
+# --- The watchdog's descriptors ----------------------------------------------------------------
+
+DESCRIPTORS = """
+weft.spawn(int).join()
+def seen():
+    (watchdog,) = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
+    return len(os.listdir(f"/proc/self/task/{watchdog}/fd"))
+"""
+
+
+def test_it_has_none_so_that_the_kernel_need_not_count_users():
+    assert run_program(DESCRIPTORS + "print(seen())\n") == (0, "0\n", "")
+
+
+def test_but_those_of_the_process_while_it_may_have_to_report():
+    program = """
+weft.warn_stalls(1)
+print(seen() >= 3)
+weft.warn_stalls(None)
+print(seen())
+"""
+    assert run_program(DESCRIPTORS + program) == (0, "True\n0\n", "")
+
+
+def test_where_the_kernel_refuses_they_are_shared():
+    SYS_CLOSE_RANGE = 436
+    program = f"refuse({SYS_CLOSE_RANGE}, errno.EPERM)\n" + DESCRIPTORS + "print(seen() >= 3)\n"
+    assert run_program(REFUSE + program) == (0, "True\n", "")

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -113,6 +114,67 @@ def test_c_code_that_holds_the_gil_is_reported_afterwards(reports):
     text = report_of(lambda: nap_out_of_reach(holding_gil=True), reports)
     assert "in C code that holds the GIL" in text
     assert ", in nap_out_of_reach\n    libc.syscall(" in text
+
+
+HOLDING = """
+import ctypes, re
+weft.warn_stalls(0.02)
+over = []
+def tick():
+    while not over:
+        weft.sleep(0.001)
+def nap():
+    ctypes.PyDLL(None).syscall(35, (ctypes.c_long * 2)(0, 600_000_000), None)
+def match():
+    re.match("(a+)+$", "a" * 25 + "b")
+def add():
+    sum(range(30_000_000))
+weft.spawn(tick)
+"""
+EARLY = re.compile(
+    r"weft: green-2 \((\w+)\) with ident \d+ has kept its OS thread for (\d+) ms and still does, "
+    r"in C code that holds the GIL: (.*)\n((?:  File .*\n)*)weft: no thread at all"
+)
+reads_stacks = sys.version_info < (3, 14)
+
+
+@pytest.mark.parametrize("function", ["nap", "match", "add"])
+def test_c_code_that_holds_the_gil_for_long_is_reported_meanwhile(function):
+    seen = run_program(HOLDING + f"weft.spawn({function}).join()\nover.append(None)\n")
+    early = EARLY.match(seen.errors)
+    assert early, seen.errors
+    assert early[1] == function
+    assert 200 <= int(early[2])
+    assert not reads_stacks or f", in {function}\n" in early[4]
+    afterwards = seen.errors[early.end() :]
+    assert "s, in C code that holds the GIL" in afterwards  # with the line, now
+
+
+def test_each_place_that_holds_the_gil_is_reported_once_meanwhile():
+    seen = run_program(
+        HOLDING + "for _ in range(3):\n    weft.spawn(nap).join()\nover.append(None)\n"
+    )
+    assert seen.errors.count("and still does") == 1
+
+
+def test_where_there_is_no_descriptor_there_is_a_report_afterwards_only(reports):
+    weft.warn_stalls(0.01, reports)
+    text = report_of(lambda: nap_out_of_reach(holding_gil=True), reports)
+    assert "and still does" not in text
+
+
+def test_nothing_is_said_of_a_region_that_is_known_to_block():
+    seen = run_program(
+        HOLDING
+        + """
+def block():
+    with weft.blocking():
+        nap()
+weft.spawn(block).join()
+over.append(None)
+"""
+    )
+    assert seen.errors == ""
 
 
 def test_a_region_without_preemption(reports):

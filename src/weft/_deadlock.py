@@ -1,15 +1,16 @@
 """`weft.Deadlock`: the main green thread is told that nobody can ever run again, and why.
 
 The core calls `judge` in the main green thread when all are parked, no timer, descriptor or
-offloaded call is left, and there is no other OS thread.  Only a signal could change that.  On OS
-threads such a program hangs, and some hang on purpose: until Ctrl-C.  So, unless asked for more:
+offloaded call is left, and every other OS thread is idle, too, or waits for a lock.  Only a signal
+could change that.  On OS threads such a program hangs, and some hang on purpose: until Ctrl-C.  So,
+unless asked for more:
 
 - a cycle of waits (each for a lock the next one holds, or for its end) is a deadlock: no signal
   handler ends it.  Daemons alone in one are nobody's concern, unless the main one waits for them;
 - ``join()``, ``result()`` or ``exception()`` of a `weft.GreenThread` is one, if the program handles
   no signals.
 
-docs/design/0015 has the reasons.  What looks and tells is imported when it is needed.
+docs/design/0016 has the reasons.  What looks and tells is imported when it is needed.
 """
 
 import signal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from weft import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from weft._snapshot import Thread
     from weft._waits import Wait
@@ -67,6 +68,11 @@ def detect_deadlocks(mode: Mode) -> None:
     _core._watch_deadlocks(None if mode == "never" else judge)
 
 
+def detects() -> bool:
+    """Is anybody told of deadlocks?"""
+    return _mode != "never"
+
+
 def judge(reason: str, awaited: int) -> Deadlock | None:
     """The exception to raise in the main green thread, if this is a deadlock.
 
@@ -78,6 +84,8 @@ def judge(reason: str, awaited: int) -> Deadlock | None:
     threads = {thread.ident: thread for thread in _snapshot.take().threads}
     main = threads[threading.get_ident()]
     main.park = _snapshot.Park(reason, f"waiting ({reason})", awaited, 0, None)
+    for thread, semaphore in _bystanders(threads.values()):
+        thread.park = _snapshot.Park("lock", "waiting for a lock", semaphore, 0, None)
     waits = _waits.explain(threads.values())
     cycles = [cycle for cycle in _cycles(waits) if _concerns(cycle, main, threads, waits)]
     if not cycles and (_handles_signals() or not (reason == "join" or _mode == "likely")):
@@ -88,6 +96,14 @@ def judge(reason: str, awaited: int) -> Deadlock | None:
     again = Deadlock("no green thread can ever run again, as was said before")
     again.repeated = True
     return again
+
+
+def _bystanders(threads: "Iterable[Thread]") -> "Iterator[tuple[Thread, int]]":
+    """OS threads that wait for a lock as such, and the address of its semaphore."""
+    waiting = dict(_core._waiting_os_threads())
+    for thread in threads:
+        if thread.state == "OS thread" and thread.native_id in waiting:
+            yield thread, waiting[thread.native_id]
 
 
 def _cycles(waits: "dict[int, Wait]") -> list[list[int]]:

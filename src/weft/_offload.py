@@ -34,6 +34,15 @@ class os_threads(Region):  # noqa: N801 - read as a word of the language, like c
     _add = staticmethod(_core._want_os_threads)
 
 
+class _Outside(Region):
+    """Virtual time passes at the speed of the real one."""
+
+    _add = staticmethod(_core._clock_outside)
+
+
+_outside = _Outside()
+
+
 def to_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call ``fn(*args, **kwargs)`` on an OS thread, and return what it returns.  Parks.
 
@@ -43,7 +52,8 @@ def to_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     context = contextvars.copy_context()
     with os_threads():
         future = _pool().submit(functools.partial(context.run, fn, *args, **kwargs))
-    return future.result()
+    with _outside:
+        return future.result()
 
 
 @functools.cache

@@ -5,21 +5,17 @@ So regions nest, and one green thread's say nothing of another's.
 """
 
 from collections.abc import Callable
-from types import TracebackType
+
+from weft import _core
 
 
-class Region:
+class Region(_core.Guarded):
     """A context manager that is a reason while its block runs; a subclass says for what."""
 
     _add: Callable[[int], None]  # adds to the running green thread's number
 
-    def __enter__(self) -> None:
+    def _enter(self) -> None:
         self._add(1)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _exit(self, _exception: BaseException | None) -> None:
         self._add(-1)

@@ -17,7 +17,7 @@ from weft import _core
 Stack = tuple[tuple[types.CodeType, int], ...]
 """Innermost first."""
 
-OURS = {"weft._snapshot", "weft._dump", "weft._deadlock"}
+OURS = {"weft._snapshot", "weft._dump", "weft._deadlock", "weft._seed"}
 """Modules whose frames the calling thread need not show."""
 
 

@@ -50,18 +50,18 @@ def warn_stalls(seconds: float | None, /, file: TextIO | None = None) -> None:
 
     A report names the green thread, how long it has kept its OS thread, its Python stack, and where
     it is C code the native function.  It goes to `file`, `sys.stderr` by default, as soon as the
-    GIL can be had: for C code that holds it, when the call is over.  Nobody is reported while
-    nobody else could run, nor inside `blocking`.  Does not park.
+    GIL can be had: for C code that holds it, when the call is over.  If that takes ten times
+    `seconds`, what can be seen without the GIL is written to the file's descriptor at once, if it
+    has one.  Nobody is reported while nobody else could run, nor inside `blocking`.  Does not park.
 
     Raises ValueError unless `seconds` is positive.
     """
-    if seconds is None:
-        _core._watch_stalls(None, None)
-        if _core.get_preemption() is None:
-            _core._pause_preemption()  # the watchdog has nothing left to do
-        return
-    _core._watch_stalls(seconds, Reporter(file))
-    _core._resume_preemption()
+    reporter = Reporter(file) if seconds is not None else None
+    _core._pause_preemption()  # the watchdog has descriptors only if it may have to write
+    try:
+        _core._watch_stalls(seconds, reporter, _descriptor(file or sys.stderr))
+    finally:
+        _core._resume_preemption()
 
 
 class blocking(Region):  # noqa: N801 - read as a word of the language, like contextlib's
@@ -156,11 +156,18 @@ def _name(green_thread: _core.GreenThread[Any] | None, ident: int) -> str:
     return f"Thread-{ident}" if thread is None else str(thread.name)
 
 
-def _write(file: TextIO, text: str) -> None:
+def _descriptor(file: TextIO) -> int:
+    """The file's, or -1: it lives in memory."""
     try:
-        fd = file.fileno()
+        return file.fileno()
     except (AttributeError, OSError):
-        file.write(text)  # it lives in memory
+        return -1
+
+
+def _write(file: TextIO, text: str) -> None:
+    fd = _descriptor(file)
+    if fd < 0:
+        file.write(text)
         return
     data = text.encode(errors="backslashreplace")
     while data:

@@ -22,16 +22,20 @@ T2 waited for.  Green threads that `threading.Thread` made belong to T2 alone.
 
 The C side is also lent `threading`'s table of threads: for the names of those that
 `threading.Thread` made, and to take out the dummy entry that `threading.current_thread` makes
-in a green thread, whose identity a later one may get.
+in a green thread, whose identity a later one may get.  And whom to call with what an ``async def``
+returned, since asyncio is imported only when somebody needs it.
 """
 
 import atexit
 import sys
 import threading
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from weft import _core
 from weft._deadlock import Deadlock
+
+T = TypeVar("T")
 
 
 def report_exception(green_thread: "_core.GreenThread[Any]", exception: BaseException) -> None:
@@ -78,7 +82,15 @@ def _alive_non_daemons() -> "list[_core.GreenThread[Any]]":
     ]
 
 
-_core._set_callbacks(report_exception, threading._active)  # type: ignore[attr-defined]
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """See a coroutine through that a green thread's function has returned."""
+    # Imported when needed: most programs that use green threads do not use asyncio.
+    from weft.aio import await_  # noqa: PLC0415
+
+    return await_(coroutine)
+
+
+_core._set_callbacks(report_exception, threading._active, run_coroutine)  # type: ignore[attr-defined]
 threading._register_atexit(join_non_daemons)  # type: ignore[attr-defined]  # W1
 atexit.register(_core._finalize)  # W3: atexit runs the last one first
 atexit.register(join_non_daemons)  # W2

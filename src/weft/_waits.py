@@ -10,6 +10,8 @@ the address of a semaphore; which lock that is, and who holds it, is found here,
 - A lock acquired by a plain ``acquire()`` leaves no trace: then its holder is not known, and that
   is what is said.
 
+Weft's own locks know who holds them: the core tells his ident.
+
 A condition's lock is let go of while somebody waits for the condition inside ``with condition:``.
 """
 
@@ -76,6 +78,12 @@ def _explain(
             wait = _explain_lock(thread, lock, holders, names)
         case "join" if park.awaited:
             wait = Wait(f"waiting for {_name(park.awaited, names)} to end", thread=park.awaited)
+        case "weft-lock" if park.awaited:
+            who = "itself" if park.awaited == thread.ident else _name(park.awaited, names)
+            what = f"waiting for a lock of weft's, held by {who}"
+            wait = Wait(what, thread=park.awaited, held=True)
+        case "select":
+            wait = Wait(f"waiting for the first of {park.awaited} cases")
         case "read" | "write" | "connect" | "backoff":
             wait = Wait(park.text, descriptor=park.awaited)
         case "poll" if park.awaited >= 0:

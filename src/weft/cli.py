@@ -30,19 +30,25 @@ import sys
 import types
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
-from weft import _core
+from weft import _core, _seed
 from weft._deadlock import detect_deadlocks
 from weft._dump import dump_on
 from weft._stalls import warn_stalls
 from weft.report import Reporter
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    _Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], object]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (by default the process's) and return its exit status."""
-    parser, run_parser = _parsers()
+    parser, usage_error = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
@@ -56,7 +62,17 @@ def main(arguments: list[str] | None = None) -> int:
     if program[:1] == ["--"]:
         del program[0]
     if not program:
-        run_parser.error("no module given" if options.module else "no script given")
+        usage_error(options.command, "no module given" if options.module else "no script given")
+    if options.command == "explore":
+        from weft import explore  # noqa: PLC0415 - as above
+
+        return explore.main(options, program)
+    if options.os_threads and options.seed is not None:
+        usage_error("run", "with --os-threads it is the kernel that chooses, not --seed")
+    return _prepare_and_run(options, program)
+
+
+def _prepare_and_run(options: argparse.Namespace, program: list[str]) -> int:
     if options.report or options.report_json:
         Reporter(
             os_threads=options.os_threads, to_stderr=options.report, json_path=options.report_json
@@ -68,25 +84,36 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dump_signal is not None:
             dump_on(options.dump_signal)
         detect_deadlocks(options.deadlocks)
+    seed = options.seed
+    if options.serve is not None:
+        seed = _seed.serve(*options.serve)
+        if seed is None:
+            return 0
     sys.argv[:] = program
+    if seed is not None:
+        _seed.begin(seed, real_time=options.real_time)
     _run(partial(_run_module if options.module else _run_path, program[0]))
     return 0
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+def _parser() -> tuple[argparse.ArgumentParser, Callable[[str, str], NoReturn]]:
+    """The parser, and what to call with a command and what is wrong with its arguments."""
     parser = argparse.ArgumentParser(
         prog="weft", description="Green threads for Python.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
+    of_program = {"run": _add_run(commands), "explore": _add_explore(commands)}
+    _add_doctor(commands)
+    return parser, lambda command, message: of_program[command].error(message)
+
+
+def _add_run(commands: "_Commands") -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run an unmodified program on green threads",
         description="Run an unmodified program; every threading.Thread in it is a green thread.",
         usage="weft run [options] (script.py | folder | file.zip | -m module) [arguments ...]",
         allow_abbrev=False,
-    )
-    run.add_argument(
-        "-m", dest="module", action="store_true", help="run a module, as python -m does"
     )
     run.add_argument(
         "--os-threads", action="store_true", help="leave its threads as they are, for comparison"
@@ -111,15 +138,64 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         help="write all green threads to standard error on this signal (SIGQUIT), or on none",
     )
     run.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="let this number decide who runs when, in virtual time: the same each time",
+    )
+    run.add_argument("--serve", type=_descriptors, help=argparse.SUPPRESS)  # for weft explore
+    _add_of_program(run)
+    return run
+
+
+def _add_explore(commands: "_Commands") -> argparse.ArgumentParser:
+    explore = commands.add_parser(
+        "explore",
+        help="run a program under many seeds and report the first that fails",
+        description="Run a program under many seeds and report the first that fails: exit status "
+        "not 0, an exception in a thread, a deadlock, too long.  "
+        "Exit status: 0 none failed, 1 one did, 2 wrong usage.",
+        usage="weft explore [options] (script.py | folder | file.zip | -m module) [arguments ...]",
+        allow_abbrev=False,
+    )
+    explore.add_argument("--runs", metavar="N", type=_count, default=1000, help="how many (1000)")
+    explore.add_argument(
+        "--first", metavar="SEED", type=int, default=0, help="the seed to begin with (0)"
+    )
+    explore.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=_seconds,
+        default=10.0,
+        help="how long one run may take, really (10s)",
+    )
+    explore.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_count,
+        default=os.cpu_count() or 1,
+        help="how many at a time (as many as there are processors)",
+    )
+    _add_of_program(explore)
+    return explore
+
+
+def _add_of_program(command: argparse.ArgumentParser) -> None:
+    """What a program is, and what decides how it goes."""
+    command.add_argument(
+        "-m", dest="module", action="store_true", help="run a module, as python -m does"
+    )
+    command.add_argument(
+        "--real-time", action="store_true", help="with a seed, leave time as it is"
+    )
+    command.add_argument(
         "--deadlocks",
         choices=("certain", "likely", "never"),
         default="certain",
         help="when to raise weft.Deadlock in the main thread (certain)",
     )
     # REMAINDER: what follows the program's name is the program's, options included.
-    run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    _add_doctor(commands)
-    return parser, run
+    command.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _signal(name: str) -> signal.Signals | None:
@@ -131,7 +207,19 @@ def _signal(name: str) -> signal.Signals | None:
         raise argparse.ArgumentTypeError(f"no signal is called {name!r}") from None
 
 
-def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)  # which argparse words
+    return number
+
+
+def _descriptors(text: str) -> tuple[int, int]:
+    commands, replies = map(int, text.split(","))
+    return commands, replies
+
+
+def _add_doctor(commands: "_Commands") -> None:
     command = commands.add_parser(
         "doctor",
         help="say whether all is well with weft on this machine",

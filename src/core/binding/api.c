@@ -1,6 +1,8 @@
 /* api.c - what the functions that Python calls share; api.h has the idea. */
 #include "api.h"
 
+#include "cancel.h"
+
 #include <math.h>
 
 int64_t wf_seconds_to_ns(PyObject *seconds)
@@ -32,7 +34,7 @@ int64_t wf_deadline_from(PyObject *timeout)
  * lock's acquire does. */
 int wf_see_to_interrupt(struct wf_worker *worker, enum wf_wake wake)
 {
-    if (wake == WF_INTERRUPTED || wf_take_interrupt(worker))
-        return Py_MakePendingCalls();
-    return 0;
+    if ((wake == WF_INTERRUPTED || wf_take_interrupt(worker)) && Py_MakePendingCalls() < 0)
+        return -1;
+    return wake == WF_INTERRUPTED ? wf_cancel_raise(worker->current) : 0;
 }

@@ -34,8 +34,10 @@ static inline enum wf_wake wf_backoff_wait(struct wf_backoff *backoff)
 
     if (backoff->pause_ns < WF_BACKOFF_LAST_NS)
         backoff->pause_ns *= 2;
+    backoff->worker->outside++;
     wf_park_begin(backoff->worker);
     wake = wf_park(backoff->worker, backoff->reason, last ? backoff->deadline_ns : until_ns);
+    backoff->worker->outside--;
     return wake == WF_TIMED_OUT && !last ? WF_WOKEN : wake;
 }
 

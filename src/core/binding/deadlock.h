@@ -1,8 +1,9 @@
 /* deadlock.h - when nothing can happen any more, somebody should ask why.
  *
  * A worker about to sleep with no timer and no descriptor to wait for relies on others to wake it: OS threads,
- * or signals.  So it sleeps a while first, and if nothing has come, looks whether there are others.  If this is the only
- * OS thread (our watchdog and idle helpers aside), its main green thread is woken, as for a signal, and
+ * or signals.  So it sleeps a while first, and if nothing has come, looks at the other OS threads.  If each of them is
+ * known to do nothing (our watchdog, idle helpers), to sleep as this one does (workers), or to wait for a lock
+ * (bystander.h), the main green thread is woken, as for a signal, and
  * asks Python's judge (weft._deadlock), who knows which locks are held by whom, and raises weft.Deadlock or not.
  * docs/design/0016 says when.
  *

@@ -23,6 +23,7 @@
  */
 #include "errqueue.h"
 
+#include "carry.h"
 #include "hook.h"
 
 #include <dlfcn.h>
@@ -66,13 +67,20 @@ static void learn_key(pthread_key_t key)
         place_of[key] = (uint8_t)++key_count;
 }
 
+/* The green thread whose stack we are on, here or carried by another OS thread; or NULL. */
+static struct wf_fiber *running(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+    struct wf_fiber *fiber = worker != NULL ? worker->current : wf_carried();
+
+    return fiber == NULL || fiber->kind == WF_ROOT ? NULL : fiber;
+}
+
 /* The place of `key` if the running thread has a queue of its own for it, else -1. */
 static inline int place(pthread_key_t key)
 {
-    struct wf_worker *worker = wf_this_worker;
-
     if (wf_likely(key >= PTHREAD_KEYS_MAX || atomic_load_explicit(&place_of[key], memory_order_relaxed) == 0)
-        || worker == NULL || worker->current->kind == WF_ROOT)
+        || running() == NULL)
         return -1;
     return place_of[key] - 1;
 }
@@ -92,45 +100,49 @@ static struct wf_errqueues *take_spare(void)
 static void *hook_pthread_getspecific(pthread_key_t key)
 {
     int at = place(key);
-    struct wf_fiber *fiber;
+    struct wf_belongings *owned;
 
     if (wf_unlikely(learning))
         learn_key(key);
     if (wf_likely(at < 0))
         return real_pthread_getspecific(key);
-    fiber = wf_this_worker->current;
-    if (fiber->errqueues == NULL)
-        fiber->errqueues = take_spare();
-    return fiber->errqueues == NULL ? NULL : fiber->errqueues->of[at];
+    owned = wf_fiber_belongings(running());
+    if (owned == NULL)
+        return NULL;
+    if (owned->errqueues == NULL)
+        owned->errqueues = take_spare();
+    return owned->errqueues == NULL ? NULL : owned->errqueues->of[at];
 }
 
 static int hook_pthread_setspecific(pthread_key_t key, const void *value)
 {
     int at = place(key);
-    struct wf_fiber *fiber;
+    struct wf_belongings *owned;
 
     if (wf_likely(at < 0))
         return real_pthread_setspecific(key, value);
-    fiber = wf_this_worker->current;
-    if (fiber->errqueues == NULL)
-        fiber->errqueues = calloc(1, sizeof *fiber->errqueues);
-    if (fiber->errqueues == NULL)
+    owned = wf_fiber_belongings(running());
+    if (owned != NULL && owned->errqueues == NULL)
+        owned->errqueues = calloc(1, sizeof *owned->errqueues);
+    if (owned == NULL || owned->errqueues == NULL)
         return ENOMEM;
-    fiber->errqueues->of[at] = (void *)value;
+    owned->errqueues->of[at] = (void *)value;
     return 0;
 }
 
 void wf_errqueue_end(struct wf_fiber *fiber)
 {
-    if (wf_likely(fiber->errqueues == NULL))
+    struct wf_belongings *owned = wf_fiber_has(fiber);
+
+    if (wf_likely(owned == NULL || owned->errqueues == NULL))
         return;
     for (size_t i = 0; i < copy_count; i++)
         copies[i].clear_error();
     pthread_mutex_lock(&spare_lock);
-    fiber->errqueues->next_spare = spare;
-    spare = fiber->errqueues;
+    owned->errqueues->next_spare = spare;
+    spare = owned->errqueues;
     pthread_mutex_unlock(&spare_lock);
-    fiber->errqueues = NULL;
+    owned->errqueues = NULL;
 }
 
 /* {=== Copies of libcrypto ===} */

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 /* Address space for four million at once; less is tried if an address-space limit refuses. */
@@ -52,6 +54,27 @@ static struct wf_fiber *fiber_take(struct wf_fiber **spare)
     return fiber;
 }
 
+static void belongings_clear(struct wf_fiber *fiber)
+{
+    struct wf_belongings *belongings = wf_fiber_has(fiber);
+
+    if (belongings != NULL)
+        memset(belongings, 0, sizeof *belongings);
+}
+
+/* Its own code and, attached, who cancels it may both be the first to ask. */
+struct wf_belongings *wf_fiber_belongings(struct wf_fiber *fiber)
+{
+    struct wf_belongings *has = wf_fiber_has(fiber), *made = NULL;
+
+    if (has != NULL || (made = calloc(1, sizeof *made)) == NULL)
+        return has;
+    if (atomic_compare_exchange_strong(&fiber->belongings, &has, made))
+        return made;
+    free(made);
+    return has;
+}
+
 struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare, enum wf_kind kind)
 {
     struct wf_fiber *fiber = fiber_take(spare);
@@ -67,7 +90,9 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     fiber->start = NULL;
     fiber->arg = NULL;
     fiber->green = NULL;
-    fiber->thread_locals = NULL;
+    belongings_clear(fiber);
+    atomic_store(&fiber->cancel_at_ns, WF_NEVER);
+    fiber->shielded = false;
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;
@@ -196,6 +221,18 @@ static const struct {
     [WF_PARK_CHILD] = {"child", "waiting for a child process"},
     [WF_PARK_SIGNAL] = {"signal", "waiting for a signal"},
     [WF_PARK_BACKOFF] = {"backoff", "waiting to try again"},
+    [WF_PARK_QUIET] = {"quiet", "waiting for all others to be parked"},
+    [WF_PARK_LOCK] = {"weft-lock", "waiting for a lock of weft's"},
+    [WF_PARK_COUNT] = {"semaphore", "waiting for a semaphore"},
+    [WF_PARK_NOTIFY] = {"condition", "waiting for a condition"},
+    [WF_PARK_EVENT] = {"event", "waiting for an event"},
+    [WF_PARK_GET] = {"get", "waiting for an item in a queue"},
+    [WF_PARK_PUT] = {"put", "waiting for room in a queue"},
+    [WF_PARK_TASKS] = {"tasks", "waiting for a queue to be worked off"},
+    [WF_PARK_ORDER] = {"order", "waiting for a comparison in a priority queue"},
+    [WF_PARK_RECEIVE] = {"receive", "waiting to receive from a channel"},
+    [WF_PARK_SEND] = {"send", "waiting to send into a channel"},
+    [WF_PARK_SELECT] = {"select", "waiting for the first of several things"},
 };
 
 const char *wf_reason_name(enum wf_reason reason)

@@ -17,12 +17,14 @@
  *   RUNNABLE  on the run queue; its context is saved on its own stack.
  *   RUNNING   the worker's current fiber; the registers are in the processor.
  *   PARKED    on no queue; its context is saved; whoever knows (fiber, park_id) may unpark it.
+ *   AWAY      parked, but another OS thread runs on its stack: nobody may unpark it before that has
+ *             left, and then it is PARKED.
  *   DONE      over.  No vessel.  Kept only until a joinable RAW fiber has been joined.
  *
  * Invariants
  *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
- *   F2  Only sched.c writes `state`.
+ *   F2  Only sched.c writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
  *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
  *       it to the next, and its inbox node can only be in that worker's inbox.
@@ -41,8 +43,9 @@ struct wf_green;
 struct wf_vessel;
 struct wf_errqueues;
 struct wf_thread_locals;
+struct wf_scope;
 
-enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_DONE };
+enum wf_state { WF_FREE, WF_NEW, WF_RUNNABLE, WF_RUNNING, WF_PARKED, WF_AWAY, WF_DONE };
 
 enum wf_kind { WF_ROOT, WF_GREEN, WF_RAW };
 
@@ -65,10 +68,33 @@ enum wf_reason {
     WF_PARK_CHILD,
     WF_PARK_SIGNAL,
     WF_PARK_BACKOFF,   /* a descriptor */
+    WF_PARK_QUIET,
+    WF_PARK_LOCK,      /* a struct wf_mutex; the others below: an object's address */
+    WF_PARK_COUNT,
+    WF_PARK_NOTIFY,
+    WF_PARK_EVENT,
+    WF_PARK_GET,
+    WF_PARK_PUT,
+    WF_PARK_TASKS,
+    WF_PARK_ORDER,
+    WF_PARK_RECEIVE,
+    WF_PARK_SEND,
+    WF_PARK_SELECT,    /* how many cases there are */
 };
 
 /* What ended a park. */
 enum wf_wake { WF_WOKEN, WF_TIMED_OUT, WF_INTERRUPTED };
+
+/* What few fibers have.  The memory stays with the fiber's, for its next lives. */
+struct wf_belongings {
+    struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
+    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
+    /* cancel.c; guarded by the GIL: */
+    struct wf_scope *scopes;  /* the innermost it is in */
+    uint64_t cancelled;       /* the cancellation that reached it as a whole last; 0: none */
+    uint8_t told;             /* how often its calls have failed for a cancellation that Python has not raised yet */
+    bool cancel_wanted;       /* as a whole, and not yet done */
+};
 
 struct wf_fiber {
     /* What a switch touches lies together. */
@@ -84,6 +110,8 @@ struct wf_fiber {
     int no_preempt;           /* reasons not to preempt it now */
     int blocking;             /* reasons not to report that it stalls the others */
     int os_threads;           /* reasons for threads it makes now to be OS threads */
+    int spawn_offset;         /* see spawn_code */
+    _Atomic int64_t cancel_at_ns; /* from when on its parks are cancelled; 0: now; WF_NEVER: they are not */
     /* What dumps tell of a park; written at each, read by nobody else. */
     int64_t parked_ns;        /* since about when: wf_worker.clock_ns */
     int64_t deadline_ns;      /* or WF_NEVER */
@@ -96,21 +124,30 @@ struct wf_fiber {
         };
         struct wf_fiber *next_free; /* FREE */
     };
-    struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
-    struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
+    _Atomic(struct wf_belongings *) belongings; /* NULL until it has any */
     uint64_t serial;          /* which life of this memory; never repeated; 0 when free */
-    PyObject *spawn_code;     /* which code asked for it, and where in it; NULL: none.  A strong reference, kept until the */
-    int spawn_offset;         /* memory is used again: who ends may not hold the GIL */
+    PyObject *spawn_code;     /* which code asked for it (where in it: spawn_offset); NULL: none.  A strong reference, */
+                              /* kept until the memory is used again: who ends may not hold the GIL */
     struct wf_list joiners;   /* struct wf_joiner; guarded by fiber.c's lock */
     struct wf_inbox_node inbox_node;
     _Atomic uint64_t inbox_park; /* newest park that another OS thread wants ended */
     atomic_bool inbox_posted;    /* inbox_node is in the inbox */
+    bool shielded;               /* no cancellation ends the present park */
 };
 
 /* Is it a green thread (not the root, which stands for an OS thread) whose life has begun and is not over? */
 static inline bool wf_fiber_is_living_green(const struct wf_fiber *fiber)
 {
     return fiber->kind != WF_ROOT && fiber->state != WF_DONE && fiber->state != WF_FREE;
+}
+
+/* What few fibers have: of this one, made if need be.  NULL when memory is short.  From any OS thread. */
+struct wf_belongings *wf_fiber_belongings(struct wf_fiber *fiber);
+
+/* The same, if there are any. */
+static inline struct wf_belongings *wf_fiber_has(struct wf_fiber *fiber)
+{
+    return atomic_load_explicit(&fiber->belongings, memory_order_acquire);
 }
 
 /* A wait for the end of a fiber; lives on the waiter's stack. */

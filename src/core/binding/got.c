@@ -335,7 +335,8 @@ static enum wf_policy policy_of(const struct wf_elf_object *object)
 static bool defines_a_real_function(const struct wf_elf_object *object)
 {
     for (size_t i = 0; i < INDEX_SIZE; i++)
-        if (got.index[i] != NULL && wf_elf_contains(object, real_address(got.index[i])))
+        if (got.index[i] != NULL && got.index[i]->class == WF_HOOK_ALL
+            && wf_elf_contains(object, real_address(got.index[i])))
             return true;
     return false;
 }
@@ -405,6 +406,8 @@ static uintptr_t wanted(const struct wf_elf_object *object, const struct wf_hook
 {
     if (hook->class == WF_HOOK_THREAD_LOCAL)
         return policy == WF_POLICY_OWN_THREAD_LOCALS ? hook_address(hook) : before;
+    if (hook->class == WF_HOOK_OFFLOAD)
+        return policy == WF_POLICY_OFFLOAD ? hook_address(hook) : before;
     switch (policy) {
     case WF_POLICY_RELEASE_ONLY: return thunk_address(hook);
     case WF_POLICY_EXCLUDE:      return without_hook(object, hook, before);
@@ -617,6 +620,18 @@ int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python
         }
         undo();
     }
+    *error = got.failure;
+    return -1;
+}
+
+/* Those that are installed are met again, and found to be so. */
+int wf_got_extend(size_t count, const char **error)
+{
+    pthread_mutex_lock(&got.lock);
+    bool indexed = index_hooks(got.hooks, count);
+    pthread_mutex_unlock(&got.lock);
+    if (indexed && visit_all(hook_symbols, catch_slots, pthread_mutex_lock))
+        return 0;
     *error = got.failure;
     return -1;
 }

@@ -7,14 +7,16 @@
  * wf_got_install rewrites both.  Nothing in the environment changes, and wf_got_uninstall
  * puts every word back.  ../../docs/design has the record and what was rejected.
  *
- * Four classes of symbols:
+ * Five classes of symbols:
  *   WF_HOOK_ALL      may be caught in every object, so it is also rewritten in libc;
  *   WF_HOOK_PYTHON   is caught only in the object that contains CPython (libpython, or
  *                    the executable of a static build): identity and thread creation;
  *   WF_HOOK_LIBRARY  is caught in every other object (extension modules and the C libraries they
  *                    use): the mutexes and condition variables, which in CPython guard the GIL;
  *   WF_HOOK_THREAD_LOCAL  is caught in objects whose policy is OWN_THREAD_LOCALS: ld.so's function by
- *                    which they find their thread-local variables.
+ *                    which they find their thread-local variables;
+ *   WF_HOOK_OFFLOAD  is caught in objects whose policy is OFFLOAD: CPython's function by which they let go of
+ *                    the GIL.
  *
  * An object may have a policy of its own (policy.h): slots of an excluded one hold the real
  * functions, those of a "release-only" one hold thunks, which ask before each call.
@@ -32,7 +34,7 @@
 
 #define WF_GOT_MOST_HOOKS 256
 
-enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY, WF_HOOK_THREAD_LOCAL };
+enum wf_hook_class { WF_HOOK_ALL, WF_HOOK_PYTHON, WF_HOOK_LIBRARY, WF_HOOK_THREAD_LOCAL, WF_HOOK_OFFLOAD };
 
 struct wf_hook {
     const char *name;         /* the symbol, without version */
@@ -58,6 +60,9 @@ void wf_got_resolve(const struct wf_hook *hooks, size_t count);
  * Installing twice is an error of the caller. */
 int wf_got_install(const struct wf_hook *hooks, size_t count, const void *python,
                    const char **error);
+
+/* The table has grown to `count` hooks: installs the new ones as well.  0, or -1 with *error set; then they are not. */
+int wf_got_extend(size_t count, const char **error);
 
 /* Catches what has been loaded or bound since.  Cheap when nothing was.  From any OS thread, with
  * or without the GIL; waits while another is inside dlopen, as dlsym does. */

@@ -2,13 +2,14 @@
 #include "greenthread.h"
 
 #include "api.h"
+#include "cancel.h"
 #include "hook.h"
 #include "tstate.h"
 
 #include <structmember.h>
 #include <unistd.h>
 
-/* There may be a million: 112 bytes with the collector's header, and nothing else for a call without arguments. */
+/* There may be a million: 120 bytes with the collector's header, and nothing else for a call without arguments. */
 struct wf_green {
     PyObject_HEAD
     struct wf_fiber *fiber; /* means this green thread only while fiber->serial == serial */
@@ -19,11 +20,14 @@ struct wf_green {
     PyObject *context;      /* NULL if the spawner had none */
     PyObject *name;         /* NULL until somebody sets or reads it */
     PyObject *outcome;      /* once it has ended: the result, or, if `failed`, the exception */
+    PyObject *callbacks;    /* a list of whom to call when it has ended; NULL if none, and once they are called */
     PyObject *weakrefs;
     uint32_t number;        /* for the default name */
     uint16_t collectors;    /* how many wait in result() or exception() */
     bool ended : 1;
     bool failed : 1;
+    bool cancelled : 1;     /* it failed with weft.Cancelled */
+    bool collected : 1;     /* somebody has asked for the outcome since it ended */
     bool spawned : 1;       /* by weft.spawn */
     bool daemon : 1;
 };
@@ -31,6 +35,7 @@ struct wf_green {
 static PyTypeObject *green_type;
 static PyObject *report_exception;  /* callable(green thread, exception) */
 static PyObject *threading_active;  /* threading._active: identity -> Thread */
+static PyObject *run_coroutine;     /* callable(coroutine), returns its result */
 static PyObject *no_stack_error;    /* made early: when it is needed, there is no memory */
 static PyObject *foreign_handles;   /* identity -> handle of a fiber not spawned by us */
 static uint32_t spawned_count;
@@ -46,10 +51,10 @@ static struct wf_green *green_new(struct wf_fiber *fiber, bool spawned)
     green->fiber = fiber;
     green->serial = fiber->serial;
     green->fn = green->args = green->kwnames = green->context = NULL;
-    green->name = green->outcome = green->weakrefs = NULL;
+    green->name = green->outcome = green->callbacks = green->weakrefs = NULL;
     green->number = 0;
     green->collectors = 0;
-    green->ended = green->failed = false;
+    green->ended = green->failed = green->cancelled = green->collected = false;
     green->spawned = spawned;
     green->daemon = fiber->daemon;
     return green;
@@ -62,6 +67,7 @@ static int green_traverse(struct wf_green *self, visitproc visit, void *arg)
     Py_VISIT(self->args);
     Py_VISIT(self->context);
     Py_VISIT(self->outcome);
+    Py_VISIT(self->callbacks);
     return 0;
 }
 
@@ -73,6 +79,7 @@ static int green_clear(struct wf_green *self)
     Py_CLEAR(self->context);
     Py_CLEAR(self->name);
     Py_CLEAR(self->outcome);
+    Py_CLEAR(self->callbacks);
     return 0;
 }
 
@@ -93,13 +100,28 @@ static bool green_alive(struct wf_green *self)
     return !self->ended && !wf_fiber_over(self->fiber, self->serial);
 }
 
+/* The name that a function written in Python has, or NULL.  Borrowed. */
+static PyObject *function_name(PyObject *fn)
+{
+    if (PyMethod_Check(fn))
+        fn = PyMethod_GET_FUNCTION(fn);
+    return PyFunction_Check(fn) ? ((PyFunctionObject *)fn)->func_name : NULL;
+}
+
 static PyObject *label_of(PyObject *fn)
 {
-    if (PyFunction_Check(fn))
-        return Py_NewRef(((PyFunctionObject *)fn)->func_name);
-    if (PyMethod_Check(fn))
-        return label_of(PyMethod_GET_FUNCTION(fn));
-    return Py_NewRef(PyUnicode_InternFromString(Py_TYPE(fn)->tp_name));
+    PyObject *name = function_name(fn);
+
+    return name != NULL ? Py_NewRef(name) : PyUnicode_InternFromString(Py_TYPE(fn)->tp_name);
+}
+
+struct wf_green_known wf_green_known(const struct wf_green *green)
+{
+    struct wf_green_known known = {.name = green->name, .number = green->number};
+
+    if (green->spawned && !green->ended)
+        known.function = function_name(green->fn);
+    return known;
 }
 
 /* The handle of a fiber we did not spawn, made when first asked for. */
@@ -154,15 +176,25 @@ static PyObject *call(struct wf_green *self)
     return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
 }
 
+/* An async function has only begun to be called: its green thread is to see it through. */
+static PyObject *call_through(struct wf_green *self)
+{
+    PyObject *result = call(self);
+
+    if (result != NULL && PyCoro_CheckExact(result) && run_coroutine != NULL)
+        Py_SETREF(result, PyObject_CallOneArg(run_coroutine, result));
+    return result;
+}
+
 static PyObject *call_in_context(struct wf_green *self)
 {
     PyObject *result;
 
     if (self->context == NULL)
-        return call(self);
+        return call_through(self);
     if (PyContext_Enter(self->context) < 0)
         return NULL;
-    result = call(self);
+    result = call_through(self);
     if (PyContext_Exit(self->context) < 0) {
         /* The function left a context of its own entered; that ends with the thread. */
         PyErr_WriteUnraisable(self->fn);
@@ -175,7 +207,7 @@ static void report(struct wf_green *self)
 {
     PyObject *result;
 
-    if (self->collectors > 0 || report_exception == NULL
+    if (!self->failed || self->cancelled || self->collectors > 0 || self->collected || report_exception == NULL
         || PyErr_GivenExceptionMatches(self->outcome, PyExc_SystemExit))
         return;
     result = PyObject_CallFunctionObjArgs(report_exception, self, self->outcome, NULL);
@@ -195,17 +227,66 @@ static void green_end(struct wf_green *self)
     PyObject_GC_Track(self);
 }
 
+static void call_back(struct wf_green *self, PyObject *fn)
+{
+    PyObject *result = PyObject_CallOneArg(fn, (PyObject *)self);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(fn);
+    Py_XDECREF(result);
+}
+
+/* It has ended, so nobody adds to the list any more. */
+static void call_all_back(struct wf_green *self)
+{
+    PyObject *callbacks = self->callbacks;
+
+    self->callbacks = NULL;
+    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++)
+        call_back(self, PyList_GET_ITEM(callbacks, i));
+    Py_XDECREF(callbacks);
+}
+
+/* threading reports while the thread is alive; but a callback may be the one who collects. */
+static void report_and_end(struct wf_green *self)
+{
+    bool last_chance = self->callbacks != NULL;
+
+    if (!last_chance)
+        report(self);
+    green_end(self);
+    call_all_back(self);
+    if (last_chance)
+        report(self);
+}
+
+/* What came out of the function.  If that was told of a cancellation, an error that comes out before CPython could raise
+ * weft.Cancelled is how the function's C code took it. */
+static PyObject *failure(struct wf_fiber *fiber)
+{
+    PyObject *exception = wf_take_exception(), *error = exception;
+
+    if (!wf_cancel_take(fiber))
+        return exception;
+    PyErr_SetNone(wf_cancelled);
+    exception = wf_take_exception();
+    PyException_SetContext(exception, error);
+    return exception;
+}
+
 static void run_green(struct wf_fiber *fiber)
 {
     struct wf_green *self = fiber->green;
 
-    self->outcome = call_in_context(self);
+    if (wf_cancel_raise(fiber) == 0)
+        self->outcome = call_in_context(self);
     if (self->outcome == NULL) {
-        self->outcome = wf_take_exception();
+        self->outcome = failure(fiber);
         self->failed = true;
-        report(self);
+        self->cancelled = PyErr_GivenExceptionMatches(self->outcome, wf_cancelled);
     }
-    green_end(self);
+    wf_cancel_end(fiber);
+    report_and_end(self);
     forget_dummy_thread(fiber);
     fiber->green = NULL;
     Py_DECREF(self);
@@ -222,6 +303,27 @@ static void say_once(void)
         said = true;
 }
 
+static int call_all_back_later(void *self)
+{
+    call_all_back(self);
+    Py_DECREF(self);
+    return 0;
+}
+
+/* Callbacks may park, and whoever is here is parking already: the main green thread shall call them. */
+static void leave_callbacks(struct wf_green *self)
+{
+    if (self->callbacks == NULL)
+        return;
+    if (Py_AddPendingCall(call_all_back_later, Py_NewRef((PyObject *)self)) == 0) {
+        wf_sched_interrupt();
+        return;
+    }
+    Py_DECREF(self);
+    PyErr_SetString(PyExc_RuntimeError, "no room to call a green thread's callbacks");
+    PyErr_WriteUnraisable((PyObject *)self);
+}
+
 /* No stack could be had for it. */
 static void stillborn_green(struct wf_fiber *fiber)
 {
@@ -231,6 +333,7 @@ static void stillborn_green(struct wf_fiber *fiber)
     self->failed = true;
     say_once();
     green_end(self);
+    leave_callbacks(self);
     fiber->green = NULL;
     Py_DECREF(self);
 }
@@ -318,6 +421,8 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
 
     if (worker == NULL || deadline_ns < 0)
         return -1;
+    if (self->ended)
+        return 1; /* so callbacks, which run in the green thread itself, can ask for its outcome */
     if (self->fiber == worker->current && self->serial == worker->current->serial) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
         return -1;
@@ -389,6 +494,7 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
     self->collectors++;
     over = wait_over(self, wf_deadline_from(timeout));
     self->collectors--;
+    self->collected = self->collected || self->ended;
     if (over == 0)
         PyErr_SetNone(PyExc_TimeoutError);
     if (over <= 0)
@@ -400,16 +506,34 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
     return 0;
 }
 
+/* What a Future that was cancelled raises. */
+static PyObject *raise_cancelled_error(PyObject *cancelled)
+{
+    PyObject *futures = PyImport_ImportModule("concurrent.futures"), *error;
+
+    error = futures ? PyObject_CallMethod(futures, "CancelledError", NULL) : NULL;
+    Py_XDECREF(futures);
+    if (error == NULL)
+        return NULL;
+    PyException_SetCause(error, Py_NewRef(cancelled));
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return NULL;
+}
+
 PyDoc_STRVAR(result_doc,
 "result($self, /, timeout=None)\n--\n\n"
 "Wait for the end and return what the function returned, or raise what it raised.\n\n"
-"Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds.  Parks.");
+"Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds, CancelledError (of concurrent.futures)\n"
+"if it was cancelled.  Parks.");
 
 static PyObject *green_result(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames)
 {
     if (collect(self, "result", args, nargs, kwnames) < 0)
         return NULL;
+    if (self->cancelled)
+        return raise_cancelled_error(self->outcome);
     if (self->failed) {
         PyErr_SetObject((PyObject *)Py_TYPE(self->outcome), self->outcome);
         return NULL;
@@ -420,13 +544,16 @@ static PyObject *green_result(struct wf_green *self, PyObject *const *args, Py_s
 PyDoc_STRVAR(exception_doc,
 "exception($self, /, timeout=None)\n--\n\n"
 "Wait for the end and return the exception the function raised, or None.\n\n"
-"Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds.  Parks.");
+"Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds, CancelledError (of\n"
+"concurrent.futures) if it was cancelled.  Parks.");
 
 static PyObject *green_exception(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames)
 {
     if (collect(self, "exception", args, nargs, kwnames) < 0)
         return NULL;
+    if (self->cancelled)
+        return raise_cancelled_error(self->outcome);
     return Py_NewRef(self->failed ? self->outcome : Py_None);
 }
 
@@ -438,6 +565,31 @@ static PyObject *green_done(struct wf_green *self, PyObject *ignored)
     return PyBool_FromLong(!green_alive(self));
 }
 
+PyDoc_STRVAR(cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Raise weft.Cancelled in it, once: in what it waits for, or will wait for next.  True unless it is over.\n\n"
+"If it has not begun it never does.  From any thread; what becomes of it join() tells.  Does not park.");
+
+static PyObject *green_cancel(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    if (!green_alive(self))
+        Py_RETURN_FALSE;
+    if (!wf_cancel_want(self->fiber))
+        return PyErr_NoMemory();
+    wf_sched_update_cancel(self->fiber);
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(cancelled_doc,
+"cancelled($self, /)\n--\n\nDid weft.Cancelled end it?  Does not park.");
+
+static PyObject *green_cancelled(struct wf_green *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(self->cancelled);
+}
+
 PyDoc_STRVAR(is_alive_doc,
 "is_alive($self, /)\n--\n\nThe opposite of done(), under threading's name.  Does not park.");
 
@@ -445,6 +597,31 @@ static PyObject *green_is_alive(struct wf_green *self, PyObject *ignored)
 {
     (void)ignored;
     return PyBool_FromLong(green_alive(self));
+}
+
+/* {=== Callbacks ===} */
+
+PyDoc_STRVAR(add_done_callback_doc,
+"add_done_callback($self, fn, /)\n--\n\n"
+"Call fn(self) when the green thread has ended, in it; at once, and here, if it has already.\n\n"
+"Like concurrent.futures.Future.add_done_callback: in the order added, before those who join it run;\n"
+"what fn raises goes to sys.unraisablehook.  RuntimeError if it is alive and weft.spawn did not make it.");
+
+static PyObject *green_add_done_callback(struct wf_green *self, PyObject *fn)
+{
+    if (!green_alive(self)) {
+        call_back(self, fn);
+        Py_RETURN_NONE;
+    }
+    if (!self->spawned) {
+        PyErr_SetString(PyExc_RuntimeError, "callbacks can be added to a green thread made by weft.spawn only");
+        return NULL;
+    }
+    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL)
+        return NULL;
+    if (PyList_Append(self->callbacks, fn) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 /* {=== Attributes ===} */
@@ -537,7 +714,7 @@ static PyObject *green_repr(struct wf_green *self)
     if (name == NULL)
         return NULL;
     repr = PyUnicode_FromFormat("<GreenThread(%U, %s%s %lu)>", name,
-                                green_alive(self) ? "alive" : "done",
+                                green_alive(self) ? "alive" : self->cancelled ? "cancelled" : "done",
                                 self->daemon ? " daemon" : "", wf_fiber_ident(self->fiber));
     Py_DECREF(name);
     return repr;
@@ -550,6 +727,9 @@ static PyMethodDef green_methods[] = {
      exception_doc},
     {"done", (PyCFunction)green_done, METH_NOARGS, done_doc},
     {"is_alive", (PyCFunction)green_is_alive, METH_NOARGS, is_alive_doc},
+    {"cancel", (PyCFunction)green_cancel, METH_NOARGS, cancel_doc},
+    {"cancelled", (PyCFunction)green_cancelled, METH_NOARGS, cancelled_doc},
+    {"add_done_callback", (PyCFunction)green_add_done_callback, METH_O, add_done_callback_doc},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "GreenThread[T], for annotations."},
     {NULL, NULL, 0, NULL},
 };
@@ -614,6 +794,8 @@ static PyObject *yield_now(PyObject *module, PyObject *const *args, Py_ssize_t n
         Py_RETURN_NONE;
     wf_yield(worker);
     if (wf_take_interrupt(worker) && PyErr_CheckSignals() < 0)
+        return NULL;
+    if (wf_cancel_is_possible(worker->current) && wf_cancel_raise(worker->current) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -720,18 +902,42 @@ static PyObject *spawned(PyObject *module, PyObject *ignored)
 }
 
 PyDoc_STRVAR(set_callbacks_doc,
-"_set_callbacks(report_exception, active, /)\n--\n\n"
-"What weft._threads lends: the reporter of uncollected exceptions, and threading's table of threads.");
+"_set_callbacks(report_exception, active, run_coroutine, /)\n--\n\n"
+"What weft._threads lends: the reporter of uncollected exceptions, threading's table of threads, and who\n"
+"sees coroutines through.");
 
 static PyObject *set_callbacks(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)module;
-    if (nargs != 2 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable and a dict");
+    if (nargs != 3 || !PyCallable_Check(args[0]) || !PyDict_Check(args[1]) || !PyCallable_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "_set_callbacks() takes a callable, a dict and a callable");
         return NULL;
     }
     Py_XSETREF(report_exception, Py_NewRef(args[0]));
     Py_XSETREF(threading_active, Py_NewRef(args[1]));
+    Py_XSETREF(run_coroutine, Py_NewRef(args[2]));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(remove_done_callback_doc,
+"_remove_done_callback(green_thread, fn, /)\n--\n\nTake back what add_done_callback was given, if it was.");
+
+static PyObject *remove_done_callback(PyObject *module, PyObject *args)
+{
+    struct wf_green *self;
+    PyObject *fn;
+    Py_ssize_t i;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O", green_type, &self, &fn))
+        return NULL;
+    if (self->callbacks == NULL)
+        Py_RETURN_NONE;
+    i = PySequence_Contains(self->callbacks, fn) == 1 ? PySequence_Index(self->callbacks, fn) : -1;
+    if (i >= 0 && PySequence_DelItem(self->callbacks, i) < 0)
+        return NULL;
+    if (PyErr_Occurred())
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -741,6 +947,7 @@ static PyMethodDef functions[] = {
     {"sleep", green_sleep, METH_O, sleep_doc},
     {"current", current, METH_NOARGS, current_doc},
     {"all_threads", all_threads, METH_NOARGS, all_threads_doc},
+    {"_remove_done_callback", remove_done_callback, METH_VARARGS, remove_done_callback_doc},
     {"_spawned", spawned, METH_NOARGS, spawned_doc},
     {"_set_callbacks", (PyCFunction)(void (*)(void))set_callbacks, METH_FASTCALL, set_callbacks_doc},
     {NULL, NULL, 0, NULL},

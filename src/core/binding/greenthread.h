@@ -14,4 +14,12 @@
 /* Adds the type and the functions to the module.  0, or -1 with an exception. */
 int wf_green_init(PyObject *module);
 
+/* What is known of a green thread's name, for who cannot make objects: `name`, or, if that is NULL, `number` and the
+ * name of its function (NULL: it has none).  All borrowed. */
+struct wf_green_known {
+    PyObject *name, *function;
+    unsigned number;
+};
+struct wf_green_known wf_green_known(const struct wf_green *green);
+
 #endif

@@ -6,6 +6,8 @@
  */
 #include "hook.h"
 
+#include "carry.h"
+#include "clock.h"
 #include "datastack.h"
 #include "errqueue.h"
 #include "offload.h"
@@ -21,10 +23,10 @@ static const struct wf_hook_family *const families[] = {
     &wf_hooks_time, &wf_hooks_process, &wf_hooks_resolve, &wf_hooks_signal, &wf_hooks_sigwait,
     &wf_hooks_thread, &wf_hooks_join, &wf_hooks_once, &wf_hooks_semaphore, &wf_hooks_mutex,
     &wf_hooks_rwlock, &wf_hooks_condition, &wf_hooks_errqueue, &wf_hooks_preempt, &wf_hooks_lookup,
-    &wf_hooks_thread_local,
+    &wf_hooks_thread_local, &wf_hooks_carry,
 };
 #define FAMILIES (sizeof families / sizeof *families)
-#define MOST_HOOKS 224
+#define MOST_HOOKS 240
 
 static struct wf_hook table[MOST_HOOKS];
 static size_t table_len;
@@ -37,17 +39,21 @@ bool wf_hook_in_python(const void *address)
     return dladdr(address, &info) != 0 && info.dli_fbase == python_base;
 }
 
+static void append(const struct wf_hook_family *family)
+{
+    wf_assert(table_len + family->count <= MOST_HOOKS, "more hooks than MOST_HOOKS");
+    memcpy(table + table_len, family->hooks, family->count * sizeof *table);
+    table_len += family->count;
+}
+
 static void collect_table(void)
 {
     Dl_info info;
 
     if (table_len > 0)
         return;
-    for (size_t i = 0; i < FAMILIES; i++) {
-        wf_assert(table_len + families[i]->count <= MOST_HOOKS, "more hooks than MOST_HOOKS");
-        memcpy(table + table_len, families[i]->hooks, families[i]->count * sizeof *table);
-        table_len += families[i]->count;
-    }
+    for (size_t i = 0; i < FAMILIES; i++)
+        append(families[i]);
     wf_got_resolve(table, table_len);
     if (dladdr((void *)PyEval_SaveThread, &info) != 0)
         python_base = info.dli_fbase;
@@ -97,6 +103,21 @@ int wf_hook_ensure(void)
     wf_errqueue_look();
     wf_preempt_ensure();
     return 0;
+}
+
+int wf_hook_add(const struct wf_hook_family *family)
+{
+    const char *error;
+
+    for (size_t i = 0; i < table_len; i++)
+        if (table[i].hook == family->hooks[0].hook)
+            return 0;
+    append(family);
+    wf_got_resolve(table, table_len);
+    if (!installed || wf_got_extend(table_len, &error) == 0)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "weft could not hook more of libc: %s", error);
+    return -1;
 }
 
 /* {=== What Python calls ===} */
@@ -154,6 +175,7 @@ static PyObject *uninstall(PyObject *module, PyObject *ignored)
     wf_thread_set_mode(WF_THREADS_OS);
     wf_signal_unwrap_all();
     wf_got_uninstall();
+    wf_clock_end(); /* nobody is left who waits for its time */
     installed = false;
     Py_RETURN_NONE;
 }
@@ -200,12 +222,13 @@ static PyObject *thread_counts(PyObject *module, PyObject *ignored)
 {
     struct wf_thread_counts counts = wf_thread_counts();
     struct wf_thread_counts helpers = wf_offload_threads();
+    struct wf_thread_counts carriers = wf_carriers().threads;
 
     (void)module;
     (void)ignored;
-    counts.started += helpers.started;
-    counts.alive += helpers.alive;
-    counts.peak_alive += helpers.peak_alive;
+    counts.started += helpers.started + carriers.started;
+    counts.alive += helpers.alive + carriers.alive;
+    counts.peak_alive += helpers.peak_alive + carriers.peak_alive;
     return Py_BuildValue("nnn", (Py_ssize_t)counts.started, (Py_ssize_t)counts.alive,
                          (Py_ssize_t)counts.peak_alive);
 }
@@ -220,7 +243,7 @@ static PyStructSequence_Field statistics_fields[] = {
     {"switches", "switches from one green thread to another"},
     {"parks", "times a green thread parked"},
     {"polls", "times a reactor was asked for events"},
-    {"offloads", "calls that ran on an OS thread of the pool"},
+    {"offloads", "calls that ran on a helper OS thread, and regions of C code that did"},
     {"os_threads", "OS threads that have a scheduler"},
     {"hooked_symbols", "entries of libc's symbol table that lead to a hook"},
     {"hooked_slots", "call slots in loaded objects that lead to a hook"},
@@ -272,7 +295,7 @@ static PyObject *statistics(PyObject *module, PyObject *ignored)
     wf_worker_each(add_worker, &totals);
     uint64_t values[] = {
         totals.started,     totals.live,    totals.peak_live, totals.runnable,
-        totals.switches,    totals.parks,   totals.polls,     wf_offload_count(),
+        totals.switches,    totals.parks,   totals.polls,     wf_offload_count() + wf_carriers().count,
         totals.workers,     report.symbols, report.slots,     report.objects,
     };
     for (Py_ssize_t i = 0; i < statistics_desc.n_in_sequence; i++) {

@@ -31,17 +31,19 @@ extern const struct wf_hook_family wf_hooks_socket, wf_hooks_connection, wf_hook
     wf_hooks_queue, wf_hooks_poll, wf_hooks_time, wf_hooks_process, wf_hooks_resolve,
     wf_hooks_signal, wf_hooks_sigwait, wf_hooks_thread, wf_hooks_join, wf_hooks_once,
     wf_hooks_semaphore, wf_hooks_mutex, wf_hooks_rwlock, wf_hooks_condition, wf_hooks_errqueue,
-    wf_hooks_thread_local, wf_hooks_lookup;
+    wf_hooks_thread_local, wf_hooks_lookup, wf_hooks_carry;
 
 #define WF_HOOK(name, class) {#name, (void *)hook_##name, (void **)&real_##name, class}
 #define WF_HOOK_FAMILY(family) \
     const struct wf_hook_family wf_hooks_##family = {hooks, sizeof hooks / sizeof *hooks}
 
-/* The worker for which a hook has something to do, or NULL: pass straight through. */
+/* The worker for which a hook has something to do, or NULL: pass straight through.  With a clock of its own there
+ * always is: libc would wait for moments of the real one. */
 static inline struct wf_worker *wf_hook_worker(void)
 {
     struct wf_worker *worker = wf_this_worker;
-    return wf_likely(worker == NULL) || worker->live == 0 || worker->passing > 0 ? NULL : worker;
+    return wf_likely(worker == NULL) || (worker->active == 0 && wf_likely(wf_clock == NULL)) || worker->passing > 0
+               ? NULL : worker;
 }
 
 /* What CPython's pthread_create does. */
@@ -49,6 +51,9 @@ enum wf_thread_mode { WF_THREADS_OS, WF_THREADS_COUNTED, WF_THREADS_GREEN };
 
 /* Installs all hooks unless they are; with the GIL. 0, or -1 with a Python exception. */
 int wf_hook_ensure(void);
+
+/* Adds a family of hooks that few programs need, also to what is installed; with the GIL.  0, or -1 with an exception. */
+int wf_hook_add(const struct wf_hook_family *family);
 
 /* Adds install, uninstall and their kin to the module.  0, or -1 with an exception. */
 int wf_hook_init(PyObject *module);

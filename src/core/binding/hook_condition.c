@@ -44,7 +44,7 @@ static bool park_until_woken(struct wf_worker *worker, struct wf_waiter *waiter,
     enum wf_wake wake;
 
     do
-        wake = wf_park(worker, WF_PARK_CONDITION, deadline_ns);
+        wake = wf_park_shielded(worker, WF_PARK_CONDITION, deadline_ns);
     while (wake != WF_TIMED_OUT && wf_waiter_stay(waiter, worker));
     return wf_waiter_leave(waiter);
 }

@@ -31,7 +31,7 @@ static void wait_for_end(struct wf_worker *worker, struct wf_fiber *fiber)
         if (!wf_fiber_add_joiner(fiber, fiber->serial, &joiner))
             return;
         worker->current->awaited = (intptr_t)fiber;
-        wf_park(worker, WF_PARK_JOIN, WF_NEVER);
+        wf_park_shielded(worker, WF_PARK_JOIN, WF_NEVER);
         wf_fiber_remove_joiner(&joiner);
     }
 }
@@ -66,8 +66,10 @@ static int join_os(struct wf_worker *worker, pthread_t thread, void **result, in
         int64_t until_ns = wf_deadline(pause_ns);
         if (deadline_ns != WF_NEVER && wf_now_ns() >= deadline_ns)
             return ETIMEDOUT;
+        worker->outside++;
         wf_park_begin(worker);
-        wf_park(worker, WF_PARK_OS_THREAD, until_ns < deadline_ns ? until_ns : deadline_ns);
+        wf_park_shielded(worker, WF_PARK_OS_THREAD, until_ns < deadline_ns ? until_ns : deadline_ns);
+        worker->outside--;
         if (pause_ns < LAST_PAUSE_NS)
             pause_ns *= 2;
     }

@@ -8,6 +8,7 @@
  * is noticed then.  No edge tells of such a signal, so we look now and then.
  */
 #include "hook.h"
+#include "interrupt.h"
 #include "io.h"
 
 #include <errno.h>
@@ -130,7 +131,7 @@ static int look_until(struct wf_worker *worker, const struct wait *wait, int64_t
     if (waiters != few)
         free(waiters);
     if (result == 0 && wake == WF_INTERRUPTED) {
-        errno = EINTR;
+        errno = wf_interrupt_errno(worker);
         return -1;
     }
     if (result >= 0)

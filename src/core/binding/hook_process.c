@@ -16,6 +16,7 @@
  */
 #include "hook.h"
 #include "backoff.h"
+#include "interrupt.h"
 #include "io.h"
 #include "offload.h"
 
@@ -65,14 +66,19 @@ static struct patience patience_begin(struct wf_worker *worker, idtype_t type, i
 /* True: look again.  False: interrupted. */
 static bool patience_wait(struct patience *patience)
 {
+    struct wf_worker *worker = patience->backoff.worker;
     struct wf_io io;
+    bool again;
 
     if (patience->pidfd >= 0) {
-        io = wf_io_begin(patience->backoff.worker, patience->pidfd, WF_IO_READ);
-        return wf_io_wait(&io);
+        io = wf_io_begin(worker, patience->pidfd, WF_IO_READ);
+        worker->outside++;
+        again = wf_io_wait(&io);
+        worker->outside--;
+        return again;
     }
     if (wf_backoff_wait(&patience->backoff) == WF_INTERRUPTED) {
-        errno = EINTR;
+        errno = wf_interrupt_errno(patience->backoff.worker);
         return false;
     }
     return true;

@@ -35,17 +35,9 @@ static bool valid(const struct timespec *until)
     return until == NULL || (until->tv_sec >= 0 && until->tv_nsec >= 0 && until->tv_nsec < WF_NS_PER_S);
 }
 
-/* A moment of the real-time clock as a deadline. */
 static int64_t deadline_of(const struct timespec *until)
 {
-    struct timespec now;
-    int64_t left_ns;
-
-    if (until == NULL)
-        return WF_NEVER;
-    clock_gettime(CLOCK_REALTIME, &now);
-    left_ns = wf_timespec_ns(until) - wf_timespec_ns(&now);
-    return wf_deadline(left_ns > 0 ? left_ns : 0);
+    return until == NULL ? WF_NEVER : wf_deadline_at(CLOCK_REALTIME, until);
 }
 
 static struct wf_io queue_begin(struct wf_worker *worker, mqd_t queue,

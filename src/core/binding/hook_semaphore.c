@@ -11,7 +11,9 @@
  * table: their waiters try again now and then.
  */
 #include "backoff.h"
+#include "bystander.h"
 #include "hook.h"
+#include "interrupt.h"
 #include "waitlist.h"
 
 #include <errno.h>
@@ -37,21 +39,38 @@ static bool is_shared(const sem_t *sem)
     return ((const int *)sem)[2] != 0;
 }
 
+/* CPython's locks know no error but EINTR, and where they cannot be interrupted they try again: then we wait for it. */
+static bool must_have_it(struct wf_worker *worker, enum wf_wake wake)
+{
+    return wake == WF_INTERRUPTED && wf_interrupt_errno(worker) == ECANCELED;
+}
+
+static enum wf_wake park_once(struct wf_worker *worker, int64_t deadline_ns, bool shielded)
+{
+    return shielded ? wf_park_shielded(worker, WF_PARK_SEMAPHORE, deadline_ns)
+                    : wf_park(worker, WF_PARK_SEMAPHORE, deadline_ns);
+}
+
 /* 0 or an errno. */
 static int wait_private(struct wf_worker *worker, sem_t *sem, int64_t deadline_ns)
 {
     struct wf_waiter waiter = {.in_vain = false};
     enum wf_wake wake = WF_WOKEN;
+    bool shielded = false;
     int error;
 
     do {
         wf_waiter_enter(&waiter, worker, sem);
         error = try(sem);
         if (error == EAGAIN)
-            wake = wf_park(worker, WF_PARK_SEMAPHORE, deadline_ns);
+            wake = park_once(worker, deadline_ns, shielded);
         wf_waiter_leave(&waiter);
         if (error == EAGAIN)
             error = try(sem);
+        if (error == EAGAIN && !shielded && must_have_it(worker, wake)) {
+            shielded = true;
+            wake = WF_WOKEN;
+        }
     } while (error == EAGAIN && wake == WF_WOKEN);
     if (error == EAGAIN)
         error = wake == WF_TIMED_OUT ? ETIMEDOUT : EINTR;
@@ -68,7 +87,7 @@ static int wait_shared(struct wf_worker *worker, sem_t *sem, int64_t deadline_ns
             return ETIMEDOUT;
         worker->current->awaited = (intptr_t)sem;
         if (wf_backoff_wait(&backoff) == WF_INTERRUPTED)
-            return EINTR;
+            return wf_interrupt_errno(worker);
     }
     return error;
 }
@@ -90,7 +109,7 @@ static int hook_sem_wait(sem_t *sem)
     struct wf_worker *worker = wf_hook_worker();
 
     if (worker == NULL)
-        return real_sem_wait(sem);
+        return is_shared(sem) ? real_sem_wait(sem) : wf_bystand(sem, real_sem_wait);
     return wait_until(worker, sem, WF_NEVER);
 }
 

@@ -12,6 +12,8 @@
  * handler must never park.
  */
 #include "hook.h"
+#include "interrupt.h"
+#include "tstate.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -66,6 +68,8 @@ static int hook_sigaction(int signal, const struct sigaction *action, struct sig
 
     if (signal <= 0 || signal >= MOST_SIGNALS || is_fault(signal))
         return real_sigaction(signal, action, old);
+    if (wf_interrupt_is_installing() && signal == WF_UNUSABLE_SIGNAL)
+        return 0; /* the kernel would refuse, and CPython then not enter the handler in its table */
     before = wrapped[signal];
     if (action != NULL && is_pythons(action)) {
         wrapped[signal] = action->sa_handler;

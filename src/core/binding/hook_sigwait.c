@@ -9,7 +9,9 @@
  * The signal mask belongs to the OS thread, and so to all its green threads.
  */
 #include "hook.h"
+#include "interrupt.h"
 #include "backoff.h"
+#include "cancel.h"
 #include "io.h"
 
 #include <errno.h>
@@ -58,7 +60,7 @@ static int wait_for_signal(struct wf_worker *worker, const sigset_t *set, siginf
             return -1;
         if (await_pending(worker, set, deadline_ns))
             continue;
-        if (errno == EAGAIN || errno == EINTR)
+        if (errno == EAGAIN || errno == EINTR || errno == ECANCELED)
             return -1;
         /* No descriptor to be had. */
         switch (wf_backoff_wait(&backoff)) {
@@ -68,7 +70,7 @@ static int wait_for_signal(struct wf_worker *worker, const sigset_t *set, siginf
             errno = EAGAIN;
             return -1;
         case WF_INTERRUPTED:
-            errno = EINTR;
+            errno = wf_interrupt_errno(worker);
             return -1;
         }
     }
@@ -127,7 +129,10 @@ static int await_handler(struct wf_worker *worker, const sigset_t *mask)
     unsigned before = wf_signal_count();
 
     while (!let_in(mask) && wf_signal_count() == before)
-        wf_backoff_wait(&backoff);
+        if (wf_backoff_wait(&backoff) == WF_INTERRUPTED && wf_cancel_is_due(worker->current)) {
+            errno = wf_interrupt_errno(worker);
+            return -1;
+        }
     errno = EINTR;
     return -1;
 }

@@ -12,6 +12,7 @@
  * _thread.start_new_thread uses.  wf_thread_learn finds it out by asking for one and refusing it.
  */
 #include "hook.h"
+#include "interrupt.h"
 #include "snapshot.h"
 #include "tstate.h"
 
@@ -34,7 +35,11 @@ static pthread_t hook_pthread_self(void)
 {
     struct wf_worker *worker = wf_this_worker;
 
-    if (wf_likely(worker != NULL) && worker->current->kind != WF_ROOT)
+    if (wf_unlikely(worker == NULL))
+        return real_pthread_self();
+    if (wf_unlikely(worker->told.fiber == worker->current) && wf_interrupt_is_impersonated(worker))
+        return (pthread_t)wf_tstate_main_ident();
+    if (worker->current->kind != WF_ROOT)
         return (pthread_t)wf_fiber_ident(worker->current);
     return real_pthread_self();
 }

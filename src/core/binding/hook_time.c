@@ -1,5 +1,7 @@
 /* hook_time.c - sleeping, which for a green thread is parking with a deadline. */
+#include "cancel.h"
 #include "hook.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <time.h>
@@ -24,7 +26,7 @@ static bool sleep_until(struct wf_worker *worker, int64_t deadline_ns)
     /* `now_ns` may be a little old; a deadline that has passed since is met by the next look at the timers. */
     if (deadline_ns <= worker->now_ns) {
         wf_yield(worker);
-        return true;
+        return !wf_cancel_is_possible(worker->current) || !wf_cancel_is_due(worker->current);
     }
     do {
         wf_park_begin(worker);
@@ -57,7 +59,7 @@ static int hook_clock_nanosleep(clockid_t clock, int flags, const struct timespe
         return 0;
     if (!absolute && rest != NULL)
         *rest = rest_of(deadline_ns);
-    return EINTR;
+    return wf_interrupt_errno(worker);
 }
 
 static int hook_nanosleep(const struct timespec *request, struct timespec *rest)

@@ -28,7 +28,8 @@ PyDoc_STRVAR(set_policy_doc,
 "Say what becomes of blocking calls made by the libraries whose file name matches `pattern`.\n\n"
 "\"park\": they park the green thread (the default); \"release-only\": only those made with the\n"
 "GIL released; \"exclude\": none, they block the OS thread; \"own-thread-locals\": they park, and\n"
-"each green thread has thread-local variables of its own in the library.  Does not park.");
+"each green thread has thread-local variables of its own in the library; \"offload\": they park, and\n"
+"what it computes for long with the GIL released, it computes on another OS thread.  Does not park.");
 
 static PyObject *set_policy(PyObject *module, PyObject *args)
 {
@@ -41,7 +42,8 @@ static PyObject *set_policy(PyObject *module, PyObject *args)
         return NULL;
     if (!wf_policy_from_text(text, &policy)) {
         PyErr_Format(PyExc_ValueError,
-                     "policy must be 'park', 'release-only', 'exclude' or 'own-thread-locals', not '%s'", text);
+                     "policy must be 'park', 'release-only', 'exclude', 'own-thread-locals' or 'offload', not '%s'",
+                     text);
         return NULL;
     }
     if (*pattern == '\0' || strchr(pattern, '/') != NULL) {
@@ -183,13 +185,13 @@ static PyObject *hooked_objects(PyObject *module, PyObject *ignored)
 
 PyDoc_STRVAR(hooked_symbols_doc,
 "_hooked_symbols()\n--\n\n"
-"[(name, \"all\", \"python\", \"library\" or \"thread-local\", is it in this libc?)] of the functions weft hooks.");
+"[(name, \"all\", \"python\", \"library\", \"thread-local\" or \"offload\", is it in this libc?)] of the functions weft hooks.");
 
 static PyObject *hooked_symbols(PyObject *module, PyObject *ignored)
 {
     static const char *const classes[] = {
         [WF_HOOK_ALL] = "all", [WF_HOOK_PYTHON] = "python", [WF_HOOK_LIBRARY] = "library",
-        [WF_HOOK_THREAD_LOCAL] = "thread-local"};
+        [WF_HOOK_THREAD_LOCAL] = "thread-local", [WF_HOOK_OFFLOAD] = "offload"};
     size_t count;
     const struct wf_hook *hooks = wf_hook_table(&count);
     PyObject *list = PyList_New(0);

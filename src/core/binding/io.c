@@ -1,6 +1,8 @@
 /* io.c - waiting for one descriptor; io.h has the idea. */
 #include "io.h"
 
+#include "interrupt.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -72,14 +74,14 @@ static bool ask_mode(struct wf_io *io)
 
 /* {=== Waiting ===} */
 
-static bool outcome(enum wf_wake wake, bool closed)
+static bool outcome(struct wf_worker *worker, enum wf_wake wake, bool closed)
 {
     if (wf_unlikely(closed))
         errno = EBADF;
     else if (wake == WF_TIMED_OUT)
         errno = EAGAIN;
     else if (wake == WF_INTERRUPTED)
-        errno = EINTR;
+        errno = wf_interrupt_errno(worker);
     else
         return true;
     return false;
@@ -96,10 +98,12 @@ bool wf_io_back_off(struct wf_io *io)
         deadline = io->deadline_ns;
     wf_park_begin(io->worker);
     io->worker->current->awaited = io->fd;
+    io->worker->outside++;
     wake = wf_park(io->worker, WF_PARK_BACKOFF, deadline);
+    io->worker->outside--;
     if (wake == WF_TIMED_OUT && deadline != io->deadline_ns)
         return true;
-    return outcome(wake, false);
+    return outcome(io->worker, wake, false);
 }
 
 /* A datagram socket may refuse to send though it is writable: the peer's queue is full.  No edge will tell. */
@@ -132,7 +136,7 @@ bool wf_io_wait(struct wf_io *io)
     worker->current->awaited = io->fd;
     wake = wf_park(worker, reasons[io->direction], io->deadline_ns);
     wf_reactor_unwait(&worker->reactor, &waiter);
-    return outcome(wake, waiter.closed);
+    return outcome(worker, wake, waiter.closed);
 }
 
 /* {=== Descriptors come and go ===} */

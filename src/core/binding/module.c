@@ -1,17 +1,30 @@
 /* module.c - weft._core: puts the parts together, and takes them apart at fork and at exit. */
 #include <Python.h>
 
+#include "bystander.h"
+#include "carry.h"
+#include "channel.h"
+#include "clock.h"
+#include "condition.h"
+#include "coroutine.h"
 #include "deadlock.h"
 #include "errqueue.h"
+#include "event.h"
 #include "greenthread.h"
 #include "hook.h"
 #include "io.h"
+#include "lock.h"
 #include "offload.h"
 #include "preempt.h"
+#include "queue.h"
 #include "sched.h"
+#include "scope.h"
+#include "seed.h"
+#include "select.h"
 #include "stall.h"
 #include "snapshot.h"
 #include "tstate.h"
+#include "wait_queue.h"
 #include "waitlist.h"
 
 PyDoc_STRVAR(finalize_doc,
@@ -25,6 +38,7 @@ static PyObject *finalize(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     wf_preempt_stop();
+    wf_clock_end();
     if (worker != NULL)
         wf_worker_close(worker);
     Py_RETURN_NONE;
@@ -92,6 +106,8 @@ static void before_fork(void)
     hold_hooks(+1);
     wf_got_before_fork();
     wf_offload_before_fork();
+    wf_carry_before_fork();
+    wf_bystander_before_fork();
     wf_sched_before_fork();
 }
 
@@ -99,6 +115,8 @@ static void after_fork_parent(void)
 {
     wf_io_shared();
     wf_sched_after_fork_parent();
+    wf_bystander_after_fork_parent();
+    wf_carry_after_fork_parent();
     wf_offload_after_fork_parent();
     wf_got_after_fork();
     hold_hooks(-1);
@@ -109,7 +127,10 @@ static void after_fork_child(void)
     wf_io_shared();
     wf_sched_after_fork_child();
     wf_offload_after_fork_child();
+    wf_carry_after_fork_child();
+    wf_bystander_after_fork_child();
     wf_waitlist_after_fork();
+    wf_wait_after_fork_child();
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();
@@ -119,9 +140,14 @@ static void after_fork_child(void)
 static int exec_module(PyObject *module)
 {
     limits_type = PyStructSequence_NewType(&limits_desc);
-    if (limits_type == NULL || wf_tstate_init() < 0 || wf_green_init(module) < 0 || wf_hook_init(module) < 0
+    if (limits_type == NULL || wf_tstate_init() < 0 || wf_scope_init(module) < 0
+        || wf_green_init(module) < 0 || wf_coroutine_init(module) < 0
+        || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
-        || wf_deadlock_init(module) < 0
+        || wf_deadlock_init(module) < 0 || wf_clock_init(module) < 0 || wf_seed_init(module) < 0
+        || wf_lock_init(module) < 0 || wf_semaphore_init(module) < 0
+        || wf_event_init(module) < 0 || wf_condition_init(module) < 0 || wf_queue_init(module) < 0
+        || wf_channel_init(module) < 0 || wf_select_init(module) < 0
         || PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {

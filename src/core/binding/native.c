@@ -5,6 +5,7 @@
 #include "native.h"
 
 #include "../engine/base.h"
+#include "../engine/peek.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -31,13 +31,9 @@ struct place {
     size_t words;
 };
 
-/* Copies what can be read of `words` words; never faults. */
 static size_t copy_words(uintptr_t *to, uintptr_t from, size_t words)
 {
-    struct iovec local = {to, words * sizeof *to}, remote = {(void *)from, words * sizeof *to};
-    ssize_t copied = syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0);
-
-    return copied > 0 ? (size_t)copied / sizeof *to : 0;
+    return wf_peek_some(to, (const void *)from, words * sizeof *to) / sizeof *to;
 }
 
 /* {=== A thread that runs ===} */

@@ -6,6 +6,8 @@
  */
 #include "offload.h"
 
+#include "interrupt.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
@@ -259,11 +261,16 @@ static void job_await(struct wf_worker *worker, struct job *job)
 {
     while (job->progress != OVER) {
         bool lacking = job->progress == QUEUED && !grow();
+        /* Otherwise there is no use in a cancellation's ending the park. */
+        bool may_end = job->kind == WF_OFFLOAD_INTERRUPTIBLE && !job->cancelled;
         int64_t deadline_ns = lacking ? wf_deadline(START_AGAIN_NS) : WF_NEVER;
         enum wf_wake wake;
         job->park_id = wf_park_begin(worker);
         pthread_mutex_unlock(&pool.lock);
-        wake = wf_park(worker, WF_PARK_OFFLOAD, deadline_ns);
+        worker->outside++;
+        wake = may_end ? wf_park(worker, WF_PARK_OFFLOAD, deadline_ns)
+                       : wf_park_shielded(worker, WF_PARK_OFFLOAD, deadline_ns);
+        worker->outside--;
         pthread_mutex_lock(&pool.lock);
         if (wake == WF_INTERRUPTED)
             job_interrupt(job);
@@ -294,7 +301,7 @@ long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (
         job_await(worker, &job);
         pthread_mutex_unlock(&pool.lock);
     }
-    errno = job.error;
+    errno = job.result == -1 && job.error == EINTR ? wf_interrupt_errno(worker) : job.error;
     return job.result;
 }
 

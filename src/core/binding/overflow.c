@@ -1,55 +1,50 @@
 /* overflow.c - see overflow.h.  Everything in the handler is async-signal-safe. */
 #include "overflow.h"
 
-#include "sched.h"
+#include "carry.h"
+#include "emergency.h"
+#include "tstate.h"
 
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define ALTERNATE_SIZE (64 * 1024)
 
 static struct sigaction before;
 
-static void say(const char *text)
-{
-    if (write(STDERR_FILENO, text, strlen(text)) < 0)
-        return;
-}
-
-static void say_number(size_t number)
-{
-    char digits[24], *p = digits + sizeof digits - 1;
-
-    *p = '\0';
-    do {
-        *--p = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    say(p);
-}
-
-static void explain(const struct wf_fiber *fiber)
+static void explain(const struct wf_fiber *fiber, PyThreadState *tstate)
 {
     const struct wf_stack *stack = &fiber->vessel->stack;
+    struct wf_text text = {.fd = STDERR_FILENO};
 
-    say("weft: the green thread with ident ");
-    say_number(wf_fiber_ident(fiber));
-    say(" overflowed its stack of ");
-    say_number((size_t)(stack->top - stack->lo) / 1024);
-    say(" KiB.\nweft: raise it with threading.stack_size(bytes) before starting the thread, "
-        "or recurse less deeply through C code.\n");
+    wf_say(&text, "weft: ");
+    wf_say_who(&text, fiber);
+    wf_say(&text, " overflowed its stack of ");
+    wf_say_number(&text, (size_t)(stack->top - stack->lo) / 1024);
+    wf_say(&text, " KiB, ");
+    wf_say_number(&text, wf_stack_depth(tstate));
+    wf_say(&text, " Python calls deep, the innermost first:\n");
+    wf_say_stack(&text, tstate);
+    wf_say(&text, "weft: raise it with threading.stack_size(bytes) before starting the thread, "
+                  "or recurse less deeply through C code.\n");
+    wf_text_flush(&text);
+}
+
+/* Whose stack the calling OS thread runs on, if it is one of ours. */
+static const struct wf_fiber *running(void)
+{
+    struct wf_worker *worker = wf_this_worker;
+    const struct wf_fiber *fiber = worker != NULL ? worker->current : wf_carried();
+
+    return fiber == NULL || fiber->kind == WF_ROOT || fiber->vessel == NULL ? NULL : fiber;
 }
 
 static const struct wf_fiber *overflowed(const void *address)
 {
-    struct wf_worker *worker = wf_this_worker;
+    const struct wf_fiber *fiber = running();
 
-    if (worker == NULL || worker->current->kind == WF_ROOT || worker->current->vessel == NULL)
-        return NULL;
-    return wf_stack_guard_contains(&worker->current->vessel->stack, address) ? worker->current
-                                                                             : NULL;
+    return fiber != NULL && wf_stack_guard_contains(&fiber->vessel->stack, address) ? fiber : NULL;
 }
 
 static void handler(int signal, siginfo_t *info, void *context)
@@ -58,7 +53,7 @@ static void handler(int signal, siginfo_t *info, void *context)
 
     (void)context;
     if (fiber != NULL)
-        explain(fiber);
+        explain(fiber, wf_carried() != NULL ? fiber->tstate : wf_tstate_bound());
     /* Returning repeats the fault, under the handler that was there before us. */
     sigaction(signal, &before, NULL);
 }

@@ -95,6 +95,7 @@ static const char *const texts[] = {
     [WF_POLICY_RELEASE_ONLY] = "release-only",
     [WF_POLICY_EXCLUDE] = "exclude",
     [WF_POLICY_OWN_THREAD_LOCALS] = "own-thread-locals",
+    [WF_POLICY_OFFLOAD] = "offload",
 };
 
 const char *wf_policy_text(enum wf_policy policy)

@@ -14,6 +14,10 @@
  *                  this thread, as greenlet does, and finds them by __tls_get_addr, as libraries
  *                  that are loaded at run time do.  To be set before green threads call it.
  *
+ *   OFFLOAD        it parks, and what the object computes with the GIL released, another OS thread goes on with
+ *                  while the green thread is parked (carry.h).  For one that computes for long, and
+ *                  keeps nothing in thread-local storage across that.
+ *
  * A rule gives a policy to all objects whose file name matches a pattern; of several that match,
  * the one made last counts.  got.c asks, whenever it meets an object, and holds the lock
  * that guards the rules.
@@ -23,7 +27,8 @@
 
 #include <stdbool.h>
 
-enum wf_policy { WF_POLICY_PARK, WF_POLICY_RELEASE_ONLY, WF_POLICY_EXCLUDE, WF_POLICY_OWN_THREAD_LOCALS };
+enum wf_policy { WF_POLICY_PARK, WF_POLICY_RELEASE_ONLY, WF_POLICY_EXCLUDE, WF_POLICY_OWN_THREAD_LOCALS,
+                 WF_POLICY_OFFLOAD };
 
 /* The policy for the object in the file `path`. */
 enum wf_policy wf_policy_of(const char *path);
@@ -32,7 +37,7 @@ enum wf_policy wf_policy_of(const char *path);
  * any text and ? for any character.  False when memory is short. */
 bool wf_policy_set(const char *pattern, enum wf_policy policy);
 
-/* Its name: "park", "release-only", "exclude", "own-thread-locals". */
+/* Its name: "park", "release-only", "exclude", "own-thread-locals", "offload". */
 const char *wf_policy_text(enum wf_policy policy);
 
 /* The policy of that name; false if there is none. */

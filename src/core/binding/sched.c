@@ -5,6 +5,7 @@
  *   1  every POLL_EVERY switches, look: inbox, timers, reactor, without sleeping;
  *   2  take the first fiber of the run queue, if there is one;
  *   3  otherwise let go of the GIL, and look again, sleeping until the next deadline, edge or message.
+ *      (A virtual clock jumps to the next deadline instead: see "Virtual time".)
  *
  * It runs on the stack of whoever parks or ends, and returns the fiber to switch to,
  * which may be the caller himself.
@@ -16,6 +17,7 @@
  */
 #include "sched.h"
 
+#include "cancel.h"
 #include "errqueue.h"
 #include "thread_local.h"
 #include "tstate.h"
@@ -109,6 +111,19 @@ static inline struct wf_fiber *runq_pop(struct wf_run_queue *queue)
     return fiber;
 }
 
+/* The seed's choice; the first one takes the place of the chosen.  Not who has just yielded, and stands last. */
+static struct wf_fiber *runq_choose(struct wf_run_queue *queue, struct wf_seed *seed, const struct wf_fiber *leaver)
+{
+    size_t mask = queue->capacity - 1;
+    bool yielded = queue->len > 1 && queue->ring[(queue->head + queue->len - 1) & mask] == leaver;
+    struct wf_fiber **chosen = &queue->ring[(queue->head + wf_seed_choose(seed, queue->len - yielded)) & mask];
+    struct wf_fiber *fiber = *chosen;
+
+    *chosen = queue->ring[queue->head];
+    queue->ring[queue->head] = fiber;
+    return runq_pop(queue);
+}
+
 /* {=== What the scheduler keeps for a worker ===} */
 
 static bool timer_is_live(const struct wf_timer *timer)
@@ -127,6 +142,7 @@ static void vessel_main(void *arg);
 bool wf_sched_init(struct wf_worker *worker)
 {
     wf_timer_init(&worker->timers, timer_is_live);
+    wf_list_init(&worker->quiet_waiters);
     wf_vessels_init(&worker->vessels, vessel_main);
     return runq_reserve(&worker->runq, 1) && wf_timer_reserve(&worker->timers, 1);
 }
@@ -213,6 +229,24 @@ void wf_unpark(struct wf_fiber *fiber, uint64_t park_id)
         unpark_elsewhere(fiber, park_id);
 }
 
+/* {=== Cancellation ===} */
+
+/* A park that goes on has its timer set for the old moment; it shall begin anew. */
+static void see_cancel(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+    if (fiber->state == WF_PARKED && !fiber->shielded)
+        make_runnable(worker, fiber, atomic_load(&fiber->cancel_at_ns) == 0 ? WF_INTERRUPTED : WF_WOKEN);
+}
+
+void wf_sched_update_cancel(struct wf_fiber *fiber)
+{
+    wf_cancel_update(fiber);
+    if (fiber->worker == wf_this_worker)
+        see_cancel(fiber->worker, fiber);
+    else if (!atomic_exchange(&fiber->inbox_posted, true))
+        wf_inbox_post(&fiber->worker->inbox, &fiber->inbox_node);
+}
+
 static void inbox_deliver(struct wf_worker *worker)
 {
     struct wf_inbox_node *node = wf_inbox_take(&worker->inbox);
@@ -222,6 +256,8 @@ static void inbox_deliver(struct wf_worker *worker)
         node = node->next; /* before the node may be posted again */
         atomic_store(&fiber->inbox_posted, false);
         unpark_here(worker, fiber, atomic_load(&fiber->inbox_park));
+        if (wf_cancel_is_possible(fiber))
+            see_cancel(worker, fiber);
     }
 }
 
@@ -308,6 +344,12 @@ static void look(struct wf_worker *worker)
     deliver(worker);
 }
 
+void wf_sched_pass_time(void)
+{
+    if (wf_clock_stands())
+        wf_clock_asked(wf_clock, 2 * POLL_EVERY);
+}
+
 /* How long nothing can happen by itself; negative: for ever. */
 static int64_t quiet_ns(const struct wf_worker *worker)
 {
@@ -332,14 +374,84 @@ static int64_t sleep_ns(struct wf_worker *worker)
     return quiet < 0 && worker->reactor.waiting == 0 ? patience(worker) : quiet;
 }
 
-static void look_and_sleep(struct wf_worker *worker)
+static void look_for(struct wf_worker *worker, int64_t timeout_ns)
 {
     if (wf_inbox_begin_poll(&worker->inbox))
-        collect(worker, sleep_ns(worker));
+        collect(worker, timeout_ns);
     else
         wf_inbox_end_poll(&worker->inbox, false);
     tell_busy();
     deliver(worker);
+}
+
+/* {=== Virtual time ===} */
+
+/* A registration may be stale (reactor.h, fact 5), which real time would bring to light. */
+static bool doubt(struct wf_worker *worker)
+{
+    bool any = !worker->doubted && !wf_list_empty(&worker->reactor.doubted);
+
+    worker->doubted = true;
+    if (any)
+        wf_reactor_doubt(&worker->reactor, WF_NEVER - 1);
+    return any;
+}
+
+/* Time passes as it does outside. */
+static void sleep_really(struct wf_worker *worker, int64_t next_ns)
+{
+    int64_t before_ns = wf_real_now_ns(), passed_ns, left_ns = next_ns - worker->clock.now_ns;
+
+    look_for(worker, next_ns == WF_NEVER ? -1 : left_ns);
+    passed_ns = wf_real_now_ns() - before_ns;
+    wf_clock_jump(&worker->clock, worker->clock.now_ns + (passed_ns < left_ns ? passed_ns : left_ns));
+}
+
+/* Nobody can run: the next one is the one whose deadline comes first, unless something comes from outside. */
+static void look_and_jump(struct wf_worker *worker)
+{
+    int64_t next_ns = wf_timer_next_live(&worker->timers);
+
+    if (doubt(worker))
+        return;
+    if (worker->outside > 0)
+        sleep_really(worker, next_ns);
+    else if (next_ns == WF_NEVER)
+        look_for(worker, worker->reactor.waiting > 0 ? -1 : patience(worker));
+    else
+        look_for(worker, worker->grace_ns);
+    worker->doubted = false;
+    if (worker->runq.len > 0 || next_ns == WF_NEVER)
+        return;
+    if (worker->outside == 0 && next_ns > worker->clock.now_ns)
+        wf_clock_jump(&worker->clock, next_ns);
+    deliver(worker);
+}
+
+/* {=== Taking the next ===} */
+
+/* Those who wait for it have priority over time. */
+static void tell_quiet(struct wf_worker *worker)
+{
+    struct wf_list *node;
+
+    look(worker);
+    if (worker->runq.len > 0)
+        return;
+    while ((node = wf_list_pop_front(&worker->quiet_waiters)) != NULL) {
+        struct wf_quiet_waiter *waiter = wf_container_of(node, struct wf_quiet_waiter, link);
+        unpark_here(worker, waiter->fiber, waiter->park_id);
+    }
+}
+
+static void look_and_sleep(struct wf_worker *worker)
+{
+    if (wf_unlikely(!wf_list_empty(&worker->quiet_waiters)))
+        tell_quiet(worker);
+    else if (wf_clock_stands())
+        look_and_jump(worker);
+    else
+        look_for(worker, sleep_ns(worker));
 }
 
 /* Detached, with nothing runnable. */
@@ -355,8 +467,10 @@ static void trim(struct wf_worker *worker)
  * go (and set to NULL) before sleeping. */
 static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **attached_to)
 {
-    if (wf_unlikely(++worker->since_poll >= POLL_EVERY))
+    if (wf_unlikely(++worker->since_poll >= POLL_EVERY)) {
+        wf_sched_pass_time();
         look(worker);
+    }
     while (worker->runq.len == 0) {
         if (*attached_to != NULL) {
             wf_tstate_detach(*attached_to);
@@ -366,7 +480,7 @@ static struct wf_fiber *next_runnable(struct wf_worker *worker, PyThreadState **
             trim(worker);
         look_and_sleep(worker);
     }
-    return runq_pop(&worker->runq);
+    return wf_likely(!worker->seed.on) ? runq_pop(&worker->runq) : runq_choose(&worker->runq, &worker->seed, worker->current);
 }
 
 /* {=== Switching ===} */
@@ -407,6 +521,7 @@ static void fiber_over(struct wf_worker *worker, struct wf_fiber *fiber)
     fiber->state = WF_DONE;
     fiber->vessel = NULL;
     worker->live--;
+    worker->active--;
     wf_fiber_end(fiber, wf_unpark);
     if (!fiber->joinable) {
         fiber->state = WF_FREE;
@@ -484,7 +599,8 @@ static inline void note_attachment(struct wf_fiber *self)
     self->attached = wf_tstate_attached(self->tstate);
 }
 
-enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+static inline enum wf_wake park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns,
+                                bool shielded)
 {
     struct wf_fiber *self = worker->current;
     int error = errno;
@@ -493,6 +609,7 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     worker->parks++;
     note_attachment(self);
     self->reason = reason;
+    self->shielded = shielded;
     self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
     self->deadline_ns = deadline_ns;
     self->state = WF_PARKED;
@@ -507,6 +624,39 @@ enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t de
     return self->wake;
 }
 
+/* The park is not begun if it would be cancelled at once. */
+static enum wf_wake park_until_cancelled(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    struct wf_fiber *self = worker->current;
+    int error = errno;
+    int64_t cancel_ns;
+    enum wf_wake wake;
+
+    if (atomic_load(&self->cancel_at_ns) == 0 && wf_cancel_is_due(self)) {
+        errno = error;
+        self->park_id = 0;
+        self->awaited = 0;
+        return WF_INTERRUPTED;
+    }
+    cancel_ns = atomic_load(&self->cancel_at_ns);
+    if (cancel_ns >= deadline_ns)
+        return park(worker, reason, deadline_ns, false);
+    wake = park(worker, reason, cancel_ns, false);
+    return wake == WF_TIMED_OUT ? WF_INTERRUPTED : wake;
+}
+
+enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    if (wf_likely(!wf_cancel_is_possible(worker->current)))
+        return park(worker, reason, deadline_ns, false);
+    return park_until_cancelled(worker, reason, deadline_ns);
+}
+
+enum wf_wake wf_park_shielded(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns)
+{
+    return park(worker, reason, deadline_ns, true);
+}
+
 void wf_yield(struct wf_worker *worker)
 {
     struct wf_fiber *self = worker->current;
@@ -515,6 +665,7 @@ void wf_yield(struct wf_worker *worker)
     if (worker->runq.len == 0) {
         if (++worker->since_poll < POLL_EVERY)
             return;
+        wf_sched_pass_time();
         look(worker);
         if (worker->runq.len == 0)
             return;
@@ -538,13 +689,88 @@ void wf_ready_call(struct wf_worker *worker)
 
     if (wf_likely(++worker->ready_calls % READY_CALLS != 0))
         return;
-    now = wf_now_ns();
-    if (worker->ready_calls == READY_CALLS) {
+    now = wf_real_now_ns();
+    if (wf_clock_stands()) {
+        wf_yield_after_look(worker); /* not when it takes long, which would be chance */
+    } else if (worker->ready_calls == READY_CALLS) {
         worker->slice_start_ns = now;
     } else if (now - worker->slice_start_ns > SLICE_NS) {
         worker->ready_calls = 0;
         wf_yield_after_look(worker); /* a full run queue must not keep the reactor waiting either */
     }
+}
+
+/* {=== Away ===} */
+
+/* Leaves the anteroom for the next fiber, which may be the one that has just left. */
+static void leave_anteroom(struct wf_worker *worker, struct wf_fiber *gone)
+{
+    PyThreadState *attached_to = NULL;
+    struct wf_fiber *next = next_runnable(worker, &attached_to);
+
+    while (wf_unlikely(!prepare(worker, next))) {
+        stillborn(worker, next, gone->tstate, false);
+        next = next_runnable(worker, &attached_to);
+    }
+    switch_to(worker, worker->anteroom, next, NULL);
+}
+
+static void anteroom_main(void *arg)
+{
+    struct wf_worker *worker = arg;
+
+    for (;;) {
+        struct wf_fiber *gone = worker->current;
+        worker->departure.send(gone, worker->departure.arg);
+        leave_anteroom(worker, gone);
+    }
+}
+
+bool wf_sched_has_anteroom(struct wf_worker *worker)
+{
+    if (wf_likely(worker->anteroom != NULL))
+        return true;
+    worker->anteroom = wf_vessel_take(&worker->vessels, WF_SMALL_STACK_SIZE, true);
+    if (worker->anteroom == NULL)
+        return false;
+    wf_context_init(&worker->anteroom->context, worker->anteroom->stack.top, anteroom_main, worker);
+    return true;
+}
+
+void __attribute__((noinline)) wf_go_away(struct wf_worker *worker,
+                                          void (*send)(struct wf_fiber *fiber, void *arg), void *arg)
+{
+    struct wf_fiber *self = worker->current;
+
+    wf_park_begin(worker);
+    worker->parks++;
+    note_attachment(self);
+    wf_assert(!self->attached, "a green thread must let go of the GIL before it leaves its OS thread");
+    self->reason = WF_PARK_OFFLOAD;
+    self->parked_ns = atomic_load_explicit(&worker->clock_ns, memory_order_relaxed);
+    self->deadline_ns = WF_NEVER;
+    self->shielded = true;
+    worker->outside++;
+    self->state = WF_AWAY;
+    worker->outside++;
+    worker->departure = (struct wf_departure){send, arg};
+    wf_context_switch(&self->vessel->context, &worker->anteroom->context);
+    /* Another OS thread: nothing thread-local of the old one may be used from here on. */
+}
+
+void __attribute__((noinline)) wf_go_home(struct wf_fiber *self, const struct wf_context *other)
+{
+    wf_context_switch(&self->vessel->context, other);
+    /* And back. */
+    self->worker->outside--;
+    self->reason = WF_PARK_NONE;
+    arrive(self);
+}
+
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id)
+{
+    __atomic_store_n(&fiber->state, WF_PARKED, __ATOMIC_RELEASE);
+    wf_unpark(fiber, park_id);
 }
 
 /* {=== The life of a vessel ===} */
@@ -554,6 +780,8 @@ static void run(struct wf_fiber *fiber)
     if (fiber->kind == WF_GREEN) {
         if (!wf_tstate_attached(fiber->tstate))
             wf_tstate_attach(fiber->tstate);
+        if (wf_unlikely(fiber->worker->seed.on))
+            wf_seed_enter();
         run_green(fiber);
         wf_tstate_end(fiber->tstate);
     } else {
@@ -621,7 +849,8 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
 
     if (!runq_reserve(&worker->runq, live) || !wf_timer_reserve(&worker->timers, live))
         return false;
-    if (++worker->live == 1)
+    worker->live++;
+    if (++worker->active == 1)
         tell_busy();
     worker->started++;
     if (worker->live > worker->peak_live)
@@ -630,6 +859,16 @@ static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
     fiber->state = WF_NEW;
     runq_push(&worker->runq, fiber);
     return true;
+}
+
+void wf_sched_note_scopes(struct wf_worker *worker)
+{
+    struct wf_belongings *own = worker->root ? wf_fiber_has(worker->root) : NULL;
+    size_t before = worker->active;
+
+    worker->active = worker->live + (own != NULL && own->scopes != NULL);
+    if (before == 0 && worker->active > 0)
+        tell_busy();
 }
 
 bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
@@ -676,6 +915,9 @@ void wf_sched_reborn(struct wf_worker *worker)
         worker->root = NULL;
     worker->signals_to = self; /* CPython, too, makes the forking thread the main one */
     worker->live = is_root ? 0 : 1;
+    worker->outside = 0;
+    worker->told.fiber = NULL;
+    wf_sched_note_scopes(worker);
     worker->runq.len = 0;
     wf_timer_term(&worker->timers);
     wf_sched_shut(worker);

@@ -43,6 +43,7 @@
 #define WF_SCHED_H
 
 #include "fiber.h"
+#include "seed.h"
 #include "vessel.h"
 
 #include "../engine/inbox.h"
@@ -63,9 +64,25 @@ struct wf_quiet {
     int64_t look_ns, pause_ns;
 };
 
+/* interrupt.c: who was told last of a cancellation, where its Python code stood then, and what had happened so far. */
+struct wf_told {
+    struct wf_fiber *fiber; /* NULL: nobody, or it does not matter any more */
+    const void *frame;
+    intptr_t instruction;
+    unsigned signals, trips;
+};
+
+/* Who waits for all others to be parked; lives on the waiter's stack. */
+struct wf_quiet_waiter {
+    struct wf_list link;
+    struct wf_fiber *fiber;
+    uint64_t park_id;
+};
+
 struct wf_worker {
     struct wf_fiber *current;
-    size_t live;              /* fibers besides the root; 0: hooks pass straight through */
+    size_t live;              /* fibers besides the root */
+    size_t active;            /* live, and the root if it is in a scope; 0: hooks pass straight through */
     unsigned passing;         /* > 0: in a signal handler or finalizing: hooks pass straight through */
     unsigned since_poll;      /* switches since the last look (I3) */
     unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
@@ -88,11 +105,23 @@ struct wf_worker {
         bool stall_told;
     } watched;                /* the watchdog's */
     struct wf_quiet quiet;
+    struct wf_told told;      /* interrupt.c's */
+    struct wf_seed seed;
+    struct wf_clock clock;    /* virtual; wf_clock leads to it, or nobody looks at it */
+    int64_t grace_ns;         /* really waited before it jumps */
+    unsigned outside;         /* parks that end in real time, whatever the clock says: clock.h */
+    bool doubted;             /* since it last moved, all who may have been forgotten were woken */
+    struct wf_list quiet_waiters; /* struct wf_quiet_waiter */
     struct wf_fiber *spare_fibers; /* freed ones, for the next; guarded by fiber.c's lock */
     struct wf_fiber *root;    /* NULL in a forked child of another fiber */
     struct wf_fiber *signals_to; /* Python's main thread: the root, or who forked; NULL when that is over */
     size_t green_stack_size;  /* as the last spawn wanted it; 0: the default */
     struct wf_vessel root_vessel;
+    struct wf_vessel *anteroom; /* where it looks for the next fiber while nobody's stack is to be stood on; or NULL */
+    struct wf_departure {
+        void (*send)(struct wf_fiber *fiber, void *arg);
+        void *arg;
+    } departure;              /* of the current fiber, to be done in the anteroom */
     struct wf_vessels vessels;
     pthread_t os_thread;
     pid_t tid;
@@ -168,8 +197,11 @@ static inline uint64_t wf_park_begin(struct wf_worker *worker)
     return worker->current->park_id = ++worker->last_park_id;
 }
 
-/* Suspends the running fiber until its park is ended or the deadline has come.  Keeps errno. */
+/* Suspends the running fiber until its park is ended, it is cancelled or the deadline has come.  Keeps errno. */
 enum wf_wake wf_park(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns);
+
+/* The same for who has no way to fail: no cancellation ends it. */
+enum wf_wake wf_park_shielded(struct wf_worker *worker, enum wf_reason reason, int64_t deadline_ns);
 
 /* Ends the park `park_id` of `fiber`, if it is still in it.  From any OS thread. */
 void wf_unpark(struct wf_fiber *fiber, uint64_t park_id);
@@ -180,8 +212,32 @@ void wf_yield(struct wf_worker *worker);
 /* The same, and looks first at what has happened meanwhile.  For who has not looked for long. */
 void wf_yield_after_look(struct wf_worker *worker);
 
+/* What is due in `fiber` may have changed: computes it, and ends its park if that matters to it.  From any OS thread, with
+ * the GIL. */
+void wf_sched_update_cancel(struct wf_fiber *fiber);
+
+/* The root has entered its first scope, or left its last. */
+void wf_sched_note_scopes(struct wf_worker *worker);
+/* Somebody has done much without parking: with a virtual clock, time may have to pass for that. */
+void wf_sched_pass_time(void);
+
 /* A hooked call succeeded without parking: yields if the fiber has held the OS thread for long. */
 void wf_ready_call(struct wf_worker *worker);
+
+/* {=== Away: a fiber whose stack another OS thread runs on (carry.h) ===} */
+
+/* Makes the anteroom unless there is one; false when memory is short. */
+bool wf_sched_has_anteroom(struct wf_worker *worker);
+
+/* The running fiber, detached, leaves its OS thread.  In the anteroom send(fiber, arg) is called, which has another OS
+ * thread switch to the fiber: there this returns. */
+void wf_go_away(struct wf_worker *worker, void (*send)(struct wf_fiber *fiber, void *arg), void *arg);
+
+/* The calling fiber, which is away, leaves the other OS thread for what that was doing before (`other`).  Returns on its own. */
+void wf_go_home(struct wf_fiber *self, const struct wf_context *other);
+
+/* From that other OS thread, once it does not stand on the fiber's stack any more: the fiber is as one unparked. */
+void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id);
 
 /* {=== Signals, fork and the end ===} */
 

@@ -1,6 +1,7 @@
 /* snapshot.c - all green threads and workers, as tuples for Python; snapshot.h has the idea. */
 #include "snapshot.h"
 
+#include "lock.h"
 #include "offload.h"
 #include "preempt.h"
 #include "sched.h"
@@ -85,7 +86,8 @@ static const char *state_text(const struct wf_fiber *fiber)
     switch ((enum wf_state)fiber->state) {
     case WF_NEW: return "new";
     case WF_RUNNABLE: return "runnable";
-    case WF_PARKED: return "parked";
+    case WF_PARKED:
+    case WF_AWAY: return "parked";
     default: return "running";
     }
 }
@@ -108,10 +110,12 @@ static PyObject *park_of(const struct wf_fiber *fiber, int64_t now_ns)
     int64_t deadline_ns = fiber->deadline_ns;
     intptr_t awaited = fiber->awaited;
 
-    if (fiber->state != WF_PARKED)
+    if (fiber->state != WF_PARKED && fiber->state != WF_AWAY)
         Py_RETURN_NONE;
     if (reason == WF_PARK_JOIN && awaited != 0)
         awaited = (intptr_t)ident_of((struct wf_fiber *)awaited);
+    if (reason == WF_PARK_LOCK)
+        awaited = (intptr_t)wf_lock_holder(awaited);
     return Py_BuildValue("sslNN", wf_reason_name(reason), wf_reason_text(reason), (long)awaited,
                          seconds(now_ns - fiber->parked_ns),
                          deadline_ns == WF_NEVER ? Py_NewRef(Py_None) : seconds(deadline_ns - now_ns));

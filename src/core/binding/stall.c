@@ -1,6 +1,7 @@
 /* stall.c - see stall.h. */
 #include "stall.h"
 
+#include "emergency.h"
 #include "native.h"
 #include "tstate.h"
 
@@ -11,6 +12,15 @@
 
 static int64_t threshold_ns = WF_NEVER;
 static PyObject *report; /* callable; NULL: nobody has asked yet */
+static int report_fd;    /* for what is said without Python; negative: nowhere */
+
+/* C code has held the GIL for so many thresholds: it may never let go, so we say what can be said now. */
+#define LOST 10
+
+/* Where that was said; once for each place is enough. */
+#define MOST_LOST 64
+static struct wf_code_place lost[MOST_LOST];
+static size_t lost_count;
 
 /* The watchdog's attempt at a hog. */
 static struct {
@@ -19,6 +29,7 @@ static struct {
     uint64_t serial, switches;
     int64_t began_ns;
     bool sampled;
+    bool lost_told;
     bool came_early; /* it waited for the GIL as we did: somebody else held that */
     char native[256];
 } attempt;
@@ -49,10 +60,57 @@ void wf_stall_watch(struct wf_worker *worker)
     attempt.serial = attempt.hog->serial;
     attempt.switches = worker->switches;
     attempt.began_ns = wf_now_ns();
-    attempt.sampled = attempt.came_early = false;
+    attempt.sampled = attempt.came_early = attempt.lost_told = false;
     attempt.native[0] = '\0';
     if (is_stall(worker, attempt.began_ns))
         sample();
+}
+
+/* {=== C code that does not let go of the GIL ===} */
+
+static bool is_lost(void)
+{
+    return !attempt.lost_told && report_fd >= 0 && attempt.hog->blocking == 0
+           && wf_now_ns() - attempt.worker->watched.stalled_since_ns >= LOST * threshold_ns;
+}
+
+/* True for a place that is new, and for one that cannot be told. */
+static bool note_lost(PyThreadState *tstate)
+{
+    const void *frame = wf_tstate_innermost(tstate);
+    struct wf_code_place place;
+
+    if (!wf_tstate_read_frame(&frame, &place))
+        return true;
+    for (size_t i = 0; i < lost_count; i++)
+        if (lost[i].code == place.code && lost[i].offset == place.offset)
+            return false;
+    if (lost_count < MOST_LOST)
+        lost[lost_count++] = place;
+    return true;
+}
+
+/* The hog may come out of its C code while we look; what we then read is not true, but it is read safely. */
+static void tell_lost(void)
+{
+    struct wf_text text = {.fd = report_fd};
+    PyThreadState *hogs = wf_tstate_holder();
+    int64_t lasted_ms = (wf_now_ns() - attempt.worker->watched.stalled_since_ns) / WF_NS_PER_MS;
+
+    attempt.lost_told = true;
+    if (!note_lost(hogs))
+        return;
+    wf_say(&text, "weft: ");
+    wf_say_who(&text, attempt.hog);
+    wf_say(&text, " has kept its OS thread for ");
+    wf_say_number(&text, (uint64_t)lasted_ms);
+    wf_say(&text, " ms and still does, in C code that holds the GIL");
+    wf_say(&text, attempt.native[0] != '\0' ? ": " : "");
+    wf_say(&text, attempt.native);
+    wf_say(&text, "\n");
+    wf_say_stack(&text, hogs);
+    wf_say(&text, "weft: no thread at all runs meanwhile, so this is what can be seen from outside, innermost first\n");
+    wf_text_flush(&text);
 }
 
 bool wf_stall_wait_wanted(void)
@@ -61,12 +119,15 @@ bool wf_stall_wait_wanted(void)
         return false;
     if (!atomic_load(&attempt.worker->preempt))
         attempt.came_early = true;
-    return !attempt.sampled && !attempt.came_early && is_stall(attempt.worker, wf_now_ns());
+    return !attempt.came_early && (!attempt.sampled || is_lost()) && is_stall(attempt.worker, wf_now_ns());
 }
 
 void wf_stall_wait(void)
 {
-    sample();
+    if (!attempt.sampled)
+        sample();
+    else
+        tell_lost();
 }
 
 /* NULL: it is none of the hog's doing. */
@@ -140,17 +201,18 @@ void wf_stall_judge(bool came)
 /* {=== What Python calls ===} */
 
 PyDoc_STRVAR(watch_doc,
-"_watch_stalls(seconds, report, /)\n--\n\n"
+"_watch_stalls(seconds, report, fd, /)\n--\n\n"
 "Call report(handle or None, ident, seconds, reason, native function, stack) for each stall of that length.\n\n"
-"None: do not.");
+"While C code holds the GIL for much longer, some of it is written to `fd` (negative: no).  None: do not.");
 
 static PyObject *watch_stalls(PyObject *module, PyObject *args)
 {
     PyObject *seconds, *callable;
     double value;
+    int fd;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OO:_watch_stalls", &seconds, &callable))
+    if (!PyArg_ParseTuple(args, "OOi:_watch_stalls", &seconds, &callable, &fd))
         return NULL;
     if (seconds == Py_None) {
         threshold_ns = WF_NEVER;
@@ -165,6 +227,8 @@ static PyObject *watch_stalls(PyObject *module, PyObject *args)
     }
     wf_native_init(); /* false: reports then say less */
     Py_XSETREF(report, Py_NewRef(callable));
+    report_fd = fd;
+    lost_count = 0;
     threshold_ns = (int64_t)(value * WF_NS_PER_S);
     Py_RETURN_NONE;
 }

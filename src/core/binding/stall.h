@@ -17,7 +17,8 @@
  *     the hog did not come             C code has released the GIL
  *     it came, but refused             worker->refused: weft.no_preempt, a destructor, preemption is off
  *
- * C code that never lets go of the GIL is never reported: no Python code runs any more, ours included.
+ * C code may never let go of the GIL, and until then no Python code runs, ours included.  So after ten times the
+ * threshold the watchdog itself says what can be seen from outside (emergency.h), and the rest when it is over.
  *
  * A stall is handed to Python code (src/weft/_stalls.py) once; whether its place was reported before is known there.
  */

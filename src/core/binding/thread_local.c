@@ -79,21 +79,25 @@ static struct wf_thread_locals *block_new(size_t module)
 
 void *wf_thread_local_address(struct wf_fiber *fiber, size_t module, size_t offset)
 {
-    struct wf_thread_locals *block = fiber->thread_locals;
+    struct wf_belongings *owned = wf_fiber_belongings(fiber);
+    struct wf_thread_locals *block;
 
+    wf_assert(owned != NULL, "no memory for what belongs to a green thread");
+    block = owned->thread_locals;
     while (block != NULL && block->module != module)
         block = block->next;
     if (wf_unlikely(block == NULL)) {
         block = block_new(module);
-        block->next = fiber->thread_locals;
-        fiber->thread_locals = block;
+        block->next = owned->thread_locals;
+        owned->thread_locals = block;
     }
     return block->variables + offset;
 }
 
-static struct wf_thread_locals *block_of(const struct wf_fiber *fiber, const void *object)
+static struct wf_thread_locals *block_of(struct wf_fiber *fiber, const void *object)
 {
-    struct wf_thread_locals *block = fiber->thread_locals;
+    struct wf_belongings *owned = wf_fiber_has(fiber);
+    struct wf_thread_locals *block = owned ? owned->thread_locals : NULL;
 
     while (block != NULL && (size_t)((const char *)object - block->variables) >= block->size)
         block = block->next;
@@ -128,11 +132,13 @@ static bool destroy_one(struct wf_thread_locals *block)
 
 void wf_thread_locals_end(struct wf_fiber *fiber)
 {
-    while (fiber->thread_locals != NULL) {
-        struct wf_thread_locals *block = fiber->thread_locals;
+    struct wf_belongings *owned = wf_fiber_has(fiber);
+
+    while (owned != NULL && owned->thread_locals != NULL) {
+        struct wf_thread_locals *block = owned->thread_locals;
         if (destroy_one(block))
             continue;
-        fiber->thread_locals = block->next;
+        owned->thread_locals = block->next;
         free(block->variables);
         free(block);
     }

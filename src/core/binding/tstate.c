@@ -14,12 +14,16 @@
 
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX < 0x030D0000
+#include "internal/pycore_interp.h"
+#endif
 #if PY_VERSION_HEX < 0x030E0000
 #include "internal/pycore_frame.h" /* for its layout */
 #endif
 #undef Py_BUILD_CORE
 
 #include "../engine/base.h"
+#include "../engine/peek.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -317,8 +321,30 @@ void wf_tstate_begin(PyThreadState *tstate, unsigned long ident, size_t stack_si
     reset_budgets(tstate, stack_size);
 }
 
+void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    /* The one of _seed_enter is Python's own call of it, so it gives way to ours. */
+    if (tstate->c_profilefunc != profile)
+        PyEval_SetProfile(profile, NULL);
+    if (tstate->c_tracefunc == NULL)
+        PyEval_SetTrace(trace, NULL);
+}
+
+void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+
+    if (tstate->c_profilefunc == profile)
+        PyEval_SetProfile(NULL, NULL);
+    if (tstate->c_tracefunc == trace)
+        PyEval_SetTrace(NULL, NULL);
+}
+
 void wf_tstate_end(PyThreadState *tstate)
 {
+    wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
     PyThreadState_Clear(tstate);
     tstate->context_ver++;
     tstate->coroutine_origin_tracking_depth = 0;
@@ -416,6 +442,81 @@ PyFrameObject *wf_tstate_frame(unsigned long ident)
     return frame;
 }
 
+PyThreadState *wf_tstate_holder(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyInterpreterState_Main()->ceval.gil->last_holder;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return (PyThreadState *)_Py_atomic_load_relaxed(&PyInterpreterState_Main()->ceval.gil->last_holder);
+#else
+    return _PyThreadState_UncheckedGet(); /* the process's; the GIL does not note a swap */
+#endif
+}
+
+#if PY_VERSION_HEX < 0x030E0000
+const void *wf_tstate_innermost(PyThreadState *tstate)
+{
+    const void *frame = NULL;
+#if PY_VERSION_HEX < 0x030D0000
+    struct _PyCFrame *cframe;
+
+    if (!wf_peek(&cframe, &tstate->cframe, sizeof cframe) || !wf_peek(&frame, &cframe->current_frame, sizeof frame))
+        return NULL;
+#else
+    if (!wf_peek(&frame, &tstate->current_frame, sizeof frame))
+        return NULL;
+#endif
+    return frame;
+}
+
+/* Since 3.12 CPython puts a frame of its own between Python code and the C code that called it. */
+static bool is_of_c(const struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return frame->owner == FRAME_OWNED_BY_CSTACK;
+#else
+    (void)frame;
+    return false;
+#endif
+}
+
+static bool is_code(const PyObject *code)
+{
+    PyObject head;
+
+    return wf_peek(&head, code, sizeof head) && head.ob_type == &PyCode_Type;
+}
+
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
+{
+    struct _PyInterpreterFrame copy;
+
+    do {
+        if (*frame == NULL || !wf_peek(&copy, *frame, sizeof copy))
+            return false;
+        *frame = copy.previous;
+    } while (is_of_c(&copy));
+    if (!is_code(FRAME_CODE(&copy)))
+        return false;
+    place->code = (PyCodeObject *)FRAME_CODE(&copy);
+    place->offset = _PyInterpreterFrame_LASTI(&copy) * (int)sizeof(_Py_CODEUNIT);
+    return true;
+}
+#else
+const void *wf_tstate_innermost(PyThreadState *tstate)
+{
+    (void)tstate;
+    return NULL;
+}
+
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
+{
+    (void)frame;
+    (void)place;
+    return false;
+}
+#endif
+
 bool wf_tstate_call_soon(int (*call)(void *))
 {
 #if PY_VERSION_HEX >= 0x030C0000
@@ -424,6 +525,112 @@ bool wf_tstate_call_soon(int (*call)(void *))
     (void)call;
     return false;
 #endif
+}
+
+/* {=== Exceptions from outside ===} */
+
+/* PyThreadState_SetAsyncExc does this too, after a search through all threads. */
+void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception)
+{
+    PyObject *before = tstate->async_exc;
+
+    tstate->async_exc = Py_XNewRef(exception);
+    if (exception != NULL) {
+#if PY_VERSION_HEX < 0x030D0000
+        tstate->interp->ceval.pending.async_exc = 1;
+        _Py_atomic_store_relaxed(&tstate->interp->ceval.eval_breaker, 1);
+#else
+        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+#endif
+    }
+    Py_XDECREF(before);
+}
+
+bool wf_tstate_has_async(const PyThreadState *tstate, const PyObject *exception)
+{
+    return __atomic_load_n(&tstate->async_exc, __ATOMIC_RELAXED) == exception;
+}
+
+void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instruction)
+{
+    struct _PyInterpreterFrame *innermost = CURRENT_FRAME(tstate);
+
+    *frame = innermost;
+    *instruction = 0;
+    if (innermost == NULL)
+        return;
+#if PY_VERSION_HEX < 0x030D0000
+    *instruction = (intptr_t)innermost->prev_instr;
+#elif PY_VERSION_HEX < 0x030E0000
+    *instruction = (intptr_t)innermost->instr_ptr;
+#else
+    *instruction = PyUnstable_InterpreterFrame_GetLasti(innermost);
+#endif
+}
+
+unsigned long wf_tstate_main_ident(void)
+{
+    return _PyRuntime.main_thread;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+/* PyErr_SetInterruptEx would also wake the main thread's loop of asyncio, and make the main thread look at once: it
+ * might come before the one we want to look. */
+static int *word(volatile void *atomic)
+{
+    return (int *)(uintptr_t)atomic;
+}
+
+int wf_tstate_set_handler(PyObject *handler)
+{
+    PyObject **place = (PyObject **)(uintptr_t)&_PyRuntime.signals.handlers[WF_UNUSABLE_SIGNAL].func;
+    PyObject *before = *place;
+
+    __atomic_store_n(place, Py_NewRef(handler), __ATOMIC_SEQ_CST);
+    Py_XDECREF(before);
+    return 0;
+}
+
+void wf_tstate_trip(void)
+{
+    __atomic_store_n(word(&_PyRuntime.signals.handlers[WF_UNUSABLE_SIGNAL].tripped), 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(word(&_PyRuntime.signals.is_tripped), 1, __ATOMIC_SEQ_CST);
+}
+
+bool wf_tstate_is_tripped(void)
+{
+    return __atomic_load_n(word(&_PyRuntime.signals.is_tripped), __ATOMIC_SEQ_CST);
+}
+
+#else
+
+int wf_tstate_set_handler(PyObject *handler)
+{
+    PyObject *module = PyImport_ImportModule("_signal");
+    PyObject *before = module ? PyObject_CallMethod(module, "signal", "iO", WF_UNUSABLE_SIGNAL, handler) : NULL;
+
+    Py_XDECREF(module);
+    Py_XDECREF(before);
+    return before == NULL ? -1 : 0;
+}
+
+void wf_tstate_trip(void)
+{
+    PyErr_SetInterruptEx(WF_UNUSABLE_SIGNAL);
+}
+
+/* Whether the handlers themselves have been called is not to be seen; but this is reset before they are. */
+bool wf_tstate_is_tripped(void)
+{
+    return _Py_atomic_load_relaxed(&_PyRuntime.ceval.signals_pending);
+}
+
+#endif
+
+bool wf_tstate_tells_of_async_gens(void)
+{
+    return PyThreadState_Get()->async_gen_finalizer != NULL;
 }
 
 PyObject *wf_take_exception(void)

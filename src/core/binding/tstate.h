@@ -18,8 +18,10 @@
 
 #include <Python.h>
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct wf_tstate_memory {
     char *chunk_lo, *chunk_hi; /* where the data stack starts; NULL to let CPython allocate it */
@@ -98,12 +100,63 @@ bool wf_tstate_in_destructor(PyThreadState *tstate);
  * no such thread or no Python code in it.  With the GIL, and true while it is held. */
 PyFrameObject *wf_tstate_frame(unsigned long ident);
 
+/* The thread state that holds the GIL, or held it last; for who does not. */
+PyThreadState *wf_tstate_holder(void);
+
+/* A Python stack, read from outside and without the GIL, in a signal handler or while C code goes on: what is no longer
+ * there is not read.  Begin with the innermost frame; false after the outermost, or where it cannot be read.
+ * The code is borrowed, and alive if the thread stands still.  Nothing is to be seen on CPython >= 3.14. */
+struct wf_code_place {
+    PyCodeObject *code;
+    int offset; /* of the instruction */
+};
+const void *wf_tstate_innermost(PyThreadState *tstate);
+bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place);
+
 /* Runs call(NULL) between two bytecodes of whichever thread next gets there: not before the C function that is
  * running now has returned.  False: CPython 3.11 lets only the main thread run such calls, or there are too many. */
 bool wf_tstate_call_soon(int (*call)(void *));
 
+/* {=== Exceptions from outside, for cancellation ===} */
+
+/* Raises `exception`, a class, between two bytecodes of the thread of `tstate`, the next time it gets there; NULL: takes
+ * that back.  With the GIL. */
+void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception);
+
+/* Has `exception` still to be raised?  From the thread itself, attached or not. */
+bool wf_tstate_has_async(const PyThreadState *tstate, const PyObject *exception);
+
+/* Where Python code of `tstate`, the calling thread's, stands: its innermost frame, and something that changes with every
+ * instruction there.  Attached or not. */
+void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instruction);
+
+/* The identity by which CPython knows its main thread. */
+unsigned long wf_tstate_main_ident(void);
+
+/* A signal that nobody can have a handler for: CPython's table has room for one that nobody can use. */
+#define WF_UNUSABLE_SIGNAL SIGKILL
+
+/* Makes `handler` what CPython calls for that signal, though none will ever come.  0, or -1 with an exception.  CPython
+ * 3.11 does it only where it believes to be in the main thread and sigaction does not refuse. */
+int wf_tstate_set_handler(PyObject *handler);
+
+/* As if that signal had come: whoever next runs Python's signal handlers calls it.  With the GIL. */
+void wf_tstate_trip(void);
+
+/* Has a signal come whose handler has not been called yet?  With the GIL. */
+bool wf_tstate_is_tripped(void);
+
 /* The exception being raised, taken from the thread state, with its traceback; a new reference or NULL. */
 PyObject *wf_take_exception(void);
+
+/* Does the calling thread tell anybody of the asynchronous generators it begins (sys.set_asyncgen_hooks)?  Attached. */
+bool wf_tstate_tells_of_async_gens(void);
+
+/* The calling thread's calls and returns go to `profile`, its lines to `trace`; but a program's own functions stay. */
+void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace);
+
+/* Not any more, as far as they still do. */
+void wf_tstate_unwatch(Py_tracefunc profile, Py_tracefunc trace);
 
 /* Tells CPython >= 3.14 on which C stack `tstate` runs, before it is first attached. */
 void wf_tstate_protect(PyThreadState *tstate, const struct wf_tstate_memory *memory);

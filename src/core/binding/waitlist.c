@@ -198,7 +198,8 @@ int wf_lock_wait(struct wf_worker *worker, const struct wf_lock *lock, int64_t d
         wf_waiter_enter(&waiter, worker, lock->address);
         error = lock->try(worker, lock->address);
         woke = error != EBUSY ? WF_WOKEN
-                              : wf_park(worker, lock->reason, sooner(wf_deadline(pause_ns), deadline_ns));
+                              : wf_park_shielded(worker, lock->reason,
+                                                 sooner(wf_deadline(pause_ns), deadline_ns));
         waiter.in_vain |= wf_waiter_leave(&waiter);
         if (error == EBUSY)
             error = lock->try(worker, lock->address);

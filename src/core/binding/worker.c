@@ -6,7 +6,7 @@
  *
  * Memory of a worker is only ever a worker's again: others may still post to it.
  */
-#include "sched.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,7 +113,7 @@ static void worker_drain(struct wf_worker *worker)
 {
     while (wf_fiber_each(count_waited_for, worker)) {
         wf_park_begin(worker);
-        wf_park(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
+        wf_park_shielded(worker, WF_PARK_JOIN, wf_deadline(10 * WF_NS_PER_MS));
     }
 }
 
@@ -122,6 +122,7 @@ static void worker_drain(struct wf_worker *worker)
 static void worker_retire(struct wf_worker *worker)
 {
     worker_drain(worker);
+    wf_clock_end();
     worker_unpublish(worker);
     wf_sched_shut(worker);
     if (worker->live > 0)

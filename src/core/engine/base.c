@@ -1,4 +1,4 @@
-/* base.c - the end of the line: one message, one abort.
+/* base.c - the end of the line: one message, one abort; and the virtual clock.
  *
  * wf_panic is called with a broken world around it, perhaps from a signal handler
  * on an alternate stack.  So it allocates nothing, locks nothing, and hands the kernel one
@@ -33,4 +33,41 @@ void wf_panic(const char *where, const char *fact)
         /* Nowhere left to complain to. */
     }
     abort();
+}
+
+/* {=== The virtual clock ===} */
+
+/* A program that asks for the time so often before it moves is waiting for it in a loop ... */
+#define PATIENT_FOR 100000
+
+/* ... and from then on moves it by so much each time. */
+#define STEP_NS (WF_NS_PER_MS / 10)
+
+__thread struct wf_clock *wf_clock;
+
+void wf_clock_start(struct wf_clock *clock, int64_t now_ns, int64_t wall_ns)
+{
+    *clock = (struct wf_clock){.stands = true, .now_ns = now_ns, .wall_ns = wall_ns - now_ns};
+}
+
+void wf_clock_stop(struct wf_clock *clock)
+{
+    if (clock->stands)
+        clock->now_ns -= wf_real_now_ns();
+    clock->stands = false;
+}
+
+void wf_clock_jump(struct wf_clock *clock, int64_t now_ns)
+{
+    clock->now_ns = now_ns;
+    clock->asked = 0;
+}
+
+void wf_clock_asked(struct wf_clock *clock, unsigned times)
+{
+    clock->asked += times;
+    if (clock->stands && clock->asked > PATIENT_FOR) {
+        clock->asked = PATIENT_FOR;
+        clock->now_ns += STEP_NS;
+    }
 }

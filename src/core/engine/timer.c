@@ -153,3 +153,11 @@ bool wf_timer_pop(struct wf_timer_heap *heap, int64_t now_ns, struct wf_timer *o
         recall(heap);
     return true;
 }
+
+int64_t wf_timer_next_live(struct wf_timer_heap *heap)
+{
+    struct wf_timer dead;
+    while (heap->len > 0 && !heap->is_live(&heap->entries[0]))
+        wf_timer_pop(heap, WF_NEVER, &dead);
+    return wf_timer_next(heap);
+}

@@ -53,6 +53,9 @@ static inline int64_t wf_timer_next(const struct wf_timer_heap *heap)
     return heap->next_ns;
 }
 
+/* The earliest deadline of a live entry, or WF_NEVER.  Removes the dead ones before it. */
+int64_t wf_timer_next_live(struct wf_timer_heap *heap);
+
 /* Removes the earliest entry if its deadline is <= now.  The caller checks
  * whether the entry is live; if it is not, it counts as one forgotten entry less. */
 bool wf_timer_pop(struct wf_timer_heap *heap, int64_t now_ns, struct wf_timer *out);
