@@ -6,6 +6,7 @@ In a block marked `console`, a line "$ python3 FILE ..." that runs one of the bo
 executed too, and the lines below it are its output.  "..." stands for whatever may differ.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
+import weft
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BOOK = DOCS / "book"
 PAGES = [*sorted(BOOK.glob("*.md")), DOCS / "tutorial.md", *sorted(DOCS.glob("howto/*.md"))]
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="the book is about CPython up to 3.13"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.version_info >= (3, 14), reason="the book is about CPython up to 3.13"),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\$ python3 (docs/book/.*)")
 
@@ -68,8 +72,6 @@ def has_commands(language, text, _after):
 
 @pages_with(is_python)
 def test_the_python_of_a_page_prints_what_the_page_says(page, tmp_path):
-    import json
-
     sources = [text for language, text, _ in blocks(page) if language == "python"]
     shown = [
         after[2] if after is not None and after[1] == "text" else None
@@ -96,6 +98,11 @@ def test_the_commands_of_a_page_print_what_the_page_says(page):
     for language, text, _ in blocks(page):
         if language == "console":
             check_session(text)
+
+
+def test_the_reference_has_every_public_name():
+    listed = re.findall(r"^```{stub} (.*)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    assert set(weft.__all__) - {"local"} <= set(" ".join(listed).split())
 
 
 def check_session(text):
