@@ -105,6 +105,18 @@ def test_the_reference_has_every_public_name():
     assert set(weft.__all__) - {"local"} <= set(" ".join(listed).split())
 
 
+def test_the_scheduler_s_page_is_about_functions_that_exist():
+    headings = re.findall(r"^## `(\w+)`$", (DOCS / "scheduler.md").read_text(), re.MULTILINE)
+    sources = "".join(
+        path.read_text()
+        for folder in ("engine", "binding")
+        for path in (ROOT / "src" / "core" / folder).glob("*.[ch]")
+    )
+    assert len(headings) > 10
+    for name in headings:
+        assert re.search(rf"^[^\n/*]*\b{name}\(", sources, re.MULTILINE), name
+
+
 def check_session(text):
     commands = re.split(r"^(?=\$ )", text, flags=re.MULTILINE)
     for command in filter(None, commands):
