@@ -35,7 +35,7 @@ test-windows:
 	@$(call need,wine,wine with wine64)
 	@mkdir -p $(CROSS_DIR)
 	@$(WINDOWS_CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Isrc/core/engine \
-	    -o $(CROSS_DIR)/test_switch.exe $(WINDOWS_SOURCES)
+	    -o $(CROSS_DIR)/test_switch.exe $(WINDOWS_SOURCES) -static -lwinpthread
 	@WINEDEBUG=-all WINEPREFIX=$(abspath $(CROSS_DIR)/wine) wine $(CROSS_DIR)/test_switch.exe
 
 test-macos:
