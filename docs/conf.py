@@ -22,10 +22,15 @@ root_doc = "index"
 html_theme = "furo"
 html_title = "weft"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 nitpicky = True
-nitpick_ignore_regex = [("py:class", r"_?(P|T|T_co)(\.args|\.kwargs)?|Mode")]  # type variables
+# Type variables and aliases, and what belongs to other libraries.
+nitpick_ignore_regex = [
+    ("py:class", r"_?(P|T|T_co)(\.args|\.kwargs)?|Mode|Thing|.*\..*|DoneAndNotDone")
+]
 default_role = "code"  # docstrings put names between single backquotes
 
 LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(([^)\s:]+)\)")

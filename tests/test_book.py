@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import xml.etree.ElementTree as ET
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_an_overflow_writes_into_the_next_stack():
 @pytest.mark.parametrize("name", ["stack_bytes", "timeline", "memory_pages"])
 def test_pictures_can_be_drawn_again(name, tmp_path):
     output(BOOK / "pictures" / f"{name}.py", tmp_path / "picture.svg")
-    drawn = ElementTree.parse(tmp_path / "picture.svg").getroot()
+    drawn = ET.parse(tmp_path / "picture.svg").getroot()
     assert drawn.tag.endswith("svg")
     assert len(drawn) > 10
 

@@ -6,6 +6,7 @@ In a block marked `console`, a line "$ python3 FILE ..." that runs one of the bo
 executed too, and the lines below it are its output.  "..." stands for whatever may differ.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import weft
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -23,9 +26,10 @@ PAGES = [
     DOCS / "testing.md",
     *sorted(DOCS.glob("howto/*.md")),
 ]
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="the book is about CPython up to 3.13"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.version_info >= (3, 14), reason="the book is about CPython up to 3.13"),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\$ python3 (docs/book/.*)")
 
@@ -73,8 +77,6 @@ def has_commands(language, text, _after):
 
 @pages_with(is_python)
 def test_the_python_of_a_page_prints_what_the_page_says(page, tmp_path):
-    import json
-
     sources = [text for language, text, _ in blocks(page) if language == "python"]
     shown = [
         after[2] if after is not None and after[1] == "text" else None
@@ -101,6 +103,23 @@ def test_the_commands_of_a_page_print_what_the_page_says(page):
     for language, text, _ in blocks(page):
         if language == "console":
             check_session(text)
+
+
+def test_the_reference_has_every_public_name():
+    listed = re.findall(r"^```{stub} (.*)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    assert set(weft.__all__) - {"local"} <= set(" ".join(listed).split())
+
+
+def test_the_scheduler_s_page_is_about_functions_that_exist():
+    headings = re.findall(r"^## `(\w+)`$", (DOCS / "scheduler.md").read_text(), re.MULTILINE)
+    sources = "".join(
+        path.read_text()
+        for folder in ("engine", "binding")
+        for path in (ROOT / "src" / "core" / folder).glob("*.[ch]")
+    )
+    assert len(headings) > 10
+    for name in headings:
+        assert re.search(rf"^[^\n/*]*\b{name}\(", sources, re.MULTILINE), name
 
 
 def check_session(text):

@@ -1,6 +1,6 @@
 """The directive `stub`: describes public names from their docstrings, without importing anything.
 
-    ```{stub} spawn GreenThread
+    ```{stub} spawn GreenThread aio.run
     ```
 
 weft's compiled names are described in full in `_core.pyi`, which says more than the strings
@@ -34,13 +34,23 @@ def homes() -> dict[str, str]:
     return found
 
 
+def home(name: str) -> str:
+    """The file that describes a name; what is in no module can only be something _core returns."""
+    module, _, _ = name.rpartition(".")
+    return f"{module}.py" if module else homes().get(name, "_core.pyi")
+
+
 def definition(name: str) -> ast.stmt:
-    """What defines the name; what is not public can only be something that _core returns."""
-    file = SOURCES / homes().get(name, "_core.pyi")
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name == name:
-            return node
-    raise LookupError(f"{file} does not define {name}")
+    """What defines the name; of several overloads the one with the docstring."""
+    file, last = SOURCES / home(name), name.rpartition(".")[2]
+    found = [
+        node
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name == last
+    ]
+    if not found:
+        raise LookupError(f"{file} does not define {name}")
+    return next((node for node in found if ast.get_docstring(node)), found[0])
 
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> str:
@@ -67,8 +77,8 @@ def has(node: ast.stmt, decorator: str) -> bool:
 def members(node: ast.ClassDef) -> Iterator[str]:
     """The documented methods, properties and variables of a class."""
     for child, after in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(child, FUNCTION) and not child.name.startswith("_"):
-            text = ast.get_docstring(child) or ""
+        text = ast.get_docstring(child) if isinstance(child, FUNCTION) else None
+        if text and not child.name.startswith("_"):
             if has(child, "property"):
                 head = f"{child.name}\n      :type: {ast.unparse(child.returns)}"
                 yield from described("property", head, text)
@@ -83,7 +93,7 @@ def members(node: ast.ClassDef) -> Iterator[str]:
 def description(name: str) -> Iterator[str]:
     node = definition(name)
     text = ast.get_docstring(node) or ""
-    full_name = f"weft.{name}" if name in homes() else name
+    full_name = f"weft.{name}" if "." in name or name in homes() else name
     if isinstance(node, ast.ClassDef):
         yield from described("class", full_name, text)
         for line in members(node):

@@ -1,10 +1,11 @@
 # cross.mk - the engine's tests on processors and systems that this machine is not.
 #
-#   test-aarch64   everything but test_context, which is x86-64's own, under qemu's user emulation
+#   test-aarch64   everything but test_context, which is x86-64's own, under qemu's user emulation;
+#                  then the book's green_threads.py, on a Python that tools/aarch64.sh unpacks
 #   test-windows   the switch (test_switch) and nothing else, under wine
 #   test-macos     assembles the switch for macOS; it cannot be run here
 #
-# Nothing is installed: a target says which of Debian's packages it lacks.
+# Nothing is installed, and a target says which of Debian's packages it lacks.
 
 CROSS_MK := $(lastword $(MAKEFILE_LIST))
 CROSS_DIR := $(BUILD)/cross
@@ -23,6 +24,7 @@ test-aarch64:
 	    ENGINE_CONTEXT=src/core/engine/context_aarch64.S \
 	    ENGINE_SKIP=tests/engine/test_context.c \
 	    ENGINE_EXTRA=-DWF_EMULATED ENGINE_RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+	@tools/aarch64.sh
 
 # The rest of the engine is made of Linux: epoll, eventfd, mmap.
 WINDOWS_SOURCES := tests/engine/test_switch.c src/core/engine/base.c \
@@ -33,7 +35,7 @@ test-windows:
 	@$(call need,wine,wine with wine64)
 	@mkdir -p $(CROSS_DIR)
 	@$(WINDOWS_CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Isrc/core/engine \
-	    -o $(CROSS_DIR)/test_switch.exe $(WINDOWS_SOURCES)
+	    -o $(CROSS_DIR)/test_switch.exe $(WINDOWS_SOURCES) -static -lwinpthread
 	@WINEDEBUG=-all WINEPREFIX=$(abspath $(CROSS_DIR)/wine) wine $(CROSS_DIR)/test_switch.exe
 
 test-macos:

@@ -196,6 +196,13 @@ void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
 #if PY_VERSION_HEX < 0x030C0000
     slot_set(to);
 #endif
+#if PY_VERSION_HEX < 0x030D0000
+    /* As who gets the GIL does: another thread may have taken the flag down meanwhile (tstate_async.c). */
+    if (wf_unlikely(to->async_exc != NULL)) {
+        to->interp->ceval.pending.async_exc = 1;
+        _Py_atomic_store_relaxed(&to->interp->ceval.eval_breaker, 1);
+    }
+#endif
 }
 
 void wf_tstate_attach(PyThreadState *tstate)

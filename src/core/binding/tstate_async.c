@@ -15,20 +15,63 @@
 
 /* {=== An exception that is raised between two bytecodes ===} */
 
+/* Up to 3.12 one flag of the interpreter says that some thread state has an exception to be raised, and the evaluation
+ * loop takes the flag down only when it raises one.  Who takes an exception back must take the flag down too: while it
+ * is up, every thread leaves the fast path at every check, and a traced one on 3.11 never gets past the check. */
+#if PY_VERSION_HEX < 0x030D0000
+
+static bool has_other_requests(struct _ceval_state *ceval)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    if (_Py_atomic_load(&ceval->gc_scheduled) || _Py_atomic_load(&_PyRuntime.ceval.pending_mainthread.calls_to_do))
+        return true;
+#endif
+    return _Py_atomic_load(&ceval->gil_drop_request) || _Py_atomic_load(&ceval->pending.calls_to_do)
+           || _Py_atomic_load(&_PyRuntime.ceval.signals_pending);
+}
+
+static void signal_async(PyThreadState *tstate)
+{
+    tstate->interp->ceval.pending.async_exc = 1;
+    _Py_atomic_store(&tstate->interp->ceval.eval_breaker, 1);
+}
+
+/* Whoever makes another request sets its own flag before the breaker: either we see the flag, or he sets the breaker
+ * after us.  Other thread states with an exception raise the flag again when it is their turn. */
+static void unsignal_async(PyThreadState *tstate)
+{
+    struct _ceval_state *ceval = &tstate->interp->ceval;
+
+    ceval->pending.async_exc = 0;
+    _Py_atomic_store(&ceval->eval_breaker, 0);
+    if (has_other_requests(ceval))
+        _Py_atomic_store(&ceval->eval_breaker, 1);
+}
+
+#else
+
+static void signal_async(PyThreadState *tstate)
+{
+    _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+}
+
+static void unsignal_async(PyThreadState *tstate)
+{
+    _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+}
+
+#endif
+
 /* PyThreadState_SetAsyncExc does this too, after a search through all threads. */
 void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception)
 {
     PyObject *before = tstate->async_exc;
 
     tstate->async_exc = Py_XNewRef(exception);
-    if (exception != NULL) {
-#if PY_VERSION_HEX < 0x030D0000
-        tstate->interp->ceval.pending.async_exc = 1;
-        _Py_atomic_store_relaxed(&tstate->interp->ceval.eval_breaker, 1);
-#else
-        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
-#endif
-    }
+    if (exception != NULL)
+        signal_async(tstate);
+    else if (before != NULL)
+        unsignal_async(tstate);
     Py_XDECREF(before);
 }
 
