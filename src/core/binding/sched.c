@@ -76,7 +76,8 @@ static inline void runq_push(struct wf_run_queue *queue, struct wf_fiber *fiber)
     queue->ring[(queue->head + queue->len++) & (queue->capacity - 1)] = fiber;
 }
 
-static void fetch_lines(const void *address, int lines)
+/* GCC takes a void function that only prefetches for one without effect, and drops its calls unless they are inlined. */
+static inline __attribute__((always_inline)) void fetch_lines(const void *address, int lines)
 {
     for (int line = 0; line < lines; line++)
         __builtin_prefetch((const char *)address + line * 64);
@@ -84,7 +85,7 @@ static void fetch_lines(const void *address, int lines)
 
 /* A chain of three pointers leads to what a resumed fiber needs: fiber, vessel, stack pointer.  Each is followed one
  * step for a fiber nearer to its turn, so that no step waits for memory. */
-static void fetch_ahead(const struct wf_run_queue *queue)
+static inline __attribute__((always_inline)) void fetch_ahead(const struct wf_run_queue *queue)
 {
     const size_t mask = queue->capacity - 1;
     const struct wf_fiber *third = queue->ring[(queue->head + 2) & mask];
