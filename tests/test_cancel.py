@@ -214,12 +214,13 @@ class Waits:
     def thread_join(self):
         gate = threading.Event()
         thread = threading.Thread(target=gate.wait)
-        thread.start()
         try:
+            thread.start()  # which waits, too
             thread.join()
         finally:
             gate.set()
-            thread.join()
+            with contextlib.suppress(RuntimeError):  # it was cancelled before the thread had begun
+                thread.join()
 
     def subprocess(self):
         process = child()

@@ -78,21 +78,24 @@ def test_children_spawn_siblings_until_the_last_has_ended():
 def test_another_os_thread_may_spawn():
     """Its child lives there, and is waited for here."""
 
+    seen = threading.Event()
+
     def spawn():
-        thread = group.spawn(weft.sleep, 0.002)
+        thread = group.spawn(seen.wait)
         thread.join()
         return thread
 
     with weft.TaskGroup() as group:
         spawned = in_os_thread(spawn)
         wait_until(lambda: "children=1" in repr(group))
+        seen.set()
     assert spawned().done()
 
 
 def test_groups_nest():
     record = []
     with weft.TaskGroup() as outer:
-        outer.spawn(lambda: (weft.sleep(0.003), record.append("outer")))
+        outer.spawn(lambda: (wait_until(lambda: "between" in record), record.append("outer")))
         with weft.TaskGroup() as inner:
             inner.spawn(lambda: (weft.sleep(0.001), record.append("inner")))
         record.append("between")
