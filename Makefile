@@ -86,7 +86,7 @@ pictures: .venv/$(VERSION)/.weft
 	for picture in docs/book/pictures/[a-z]*.py; do $(BIN)/python $$picture || exit 1; done
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- The parts of make test ---------------------------------------------------------------
