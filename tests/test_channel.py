@@ -3,10 +3,8 @@
 import gc
 import queue
 import random
-import re
 import weakref
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -200,15 +198,6 @@ def test_representation_and_annotation():
     assert weft.Channel[int].__args__ == (int,)
     with pytest.raises(ValueError, match="negative"):
         weft.Channel(-1)
-
-
-def test_the_documentation_is_right():
-    text = (Path(__file__).parent.parent / "docs" / "channels.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(compile(block, "channels.md", "exec"), names)
 
 
 # --- Interrupts -----------------------------------------------------------------------------
