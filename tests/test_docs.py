@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ NOT_RUN = {
     "python3 -m venv": "takes a minute; a clean clone is built by CI",
     ". env/bin/activate": "as above",
     "pip install": "as above",
+    "python tools/": "take minutes; conformance.md has what they said, and when",
     "python3 tests/libraries/run.py": "needs database servers; test_libraries.py has its parts",
     "weft run app.py": "app.py stands for the reader's program; test_cli.py has the options",
     "weft run -m package.module": "stands for the reader's; see test_cli.py",
@@ -191,3 +193,10 @@ def test_the_scheduler_s_page_is_about_functions_that_exist():
     assert len(headings) > 10
     for name in headings:
         assert re.search(rf"^[^\n/*]*\b{name}\(", sources, re.MULTILINE), name
+
+
+def test_the_known_differences_are_on_their_page():
+    page = (DOCS / "conformance.md").read_text()
+    known = tomllib.loads((ROOT / "tools" / "cpython_differences.toml").read_text())["difference"]
+    for test in (test for difference in known for test in difference["tests"]):
+        assert f"{test.rpartition('.')[2].removesuffix('*')}`" in page, test
