@@ -162,6 +162,11 @@ def test_what_is_not_run_is_there():
 # --- Nothing is missing, nothing is there twice ---------------------------------------------------
 
 
+def test_every_chapter_ends_with_what_to_try():
+    for chapter in BOOK.glob("[0-9]*.md"):
+        assert re.findall("^## (.*)$", chapter.read_text(), re.MULTILINE)[-1] == "Try", chapter
+
+
 def test_the_reference_has_every_public_name_once():
     groups = re.findall(r"^```{stub} (.*)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
     listed = " ".join(groups).split()

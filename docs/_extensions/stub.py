@@ -42,8 +42,9 @@ def home(name: str) -> str:
     return homes("__init__.py").get(name, "_core.pyi")
 
 
-def definition(name: str) -> ast.stmt:
-    """What defines the name; of several overloads the one with the docstring."""
+def definitions(name: str) -> list[ast.stmt]:
+    """What defines the name; of overloads those with a docstring, and the general one, which typing
+    wants last, first."""
     file, last = SOURCES / home(name), name.rpartition(".")[2]
     found = [
         node
@@ -52,7 +53,7 @@ def definition(name: str) -> ast.stmt:
     ]
     if not found:
         raise LookupError(f"{file} does not define {name}")
-    return next((node for node in found if ast.get_docstring(node)), found[0])
+    return [node for node in found[::-1] if ast.get_docstring(node)] or found
 
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> str:
@@ -93,15 +94,17 @@ def members(node: ast.ClassDef) -> Iterator[str]:
 
 
 def description(name: str) -> Iterator[str]:
-    node = definition(name)
-    text = ast.get_docstring(node) or ""
     full_name = f"weft.{name}" if "." in name or name in homes("__init__.py") else name
-    if isinstance(node, ast.ClassDef):
-        yield from described("class", full_name, text)
-        for line in members(node):
-            yield f"   {line}".rstrip()
-    else:
-        yield from described("function", full_name + signature(node, method=False), text)
+    for i, node in enumerate(definitions(name)):
+        text = ast.get_docstring(node) or ""
+        if isinstance(node, ast.ClassDef):
+            yield from described("class", full_name, text)
+            for line in members(node):
+                yield f"   {line}".rstrip()
+        else:
+            again = "\n   :no-index:" if i else ""
+            head = full_name + signature(node, method=False) + again
+            yield from described("function", head, text)
 
 
 class Stub(SphinxDirective):
