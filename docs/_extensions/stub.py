@@ -44,7 +44,8 @@ def home(name: str) -> str:
 
 def definitions(name: str) -> list[ast.stmt]:
     """What defines the name; of overloads those with a docstring, and the general one, which typing
-    wants last, first."""
+    wants last, first.
+    """
     file, last = SOURCES / home(name), name.rpartition(".")[2]
     found = [
         node
