@@ -6,8 +6,8 @@ may differ.  Nothing may be written to standard error, warnings included.
 
 In a block marked `console`, a line that begins with "$ " is executed too, in a folder that holds
 the repository's `docs` and `examples` and the programs that the page tells its reader to write (a
-`python` block after a line with "Put this into `NAME.py`").  The lines below it are its output.
-What is not executed stands in NOT_RUN, with the reason.
+`python` block after a line with "Put this into `NAME.py`").  The lines below it are its output;
+where there are none it must succeed.  What is not executed stands in NOT_RUN, with the reason.
 """
 
 import json
@@ -150,7 +150,10 @@ def check_session(text, folder):
                 cwd=folder,
                 env=environment(),
             )
-            assert not shown.strip() or matches(shown, done.stdout), (line, done.stdout)
+            if shown.strip():
+                assert matches(shown, done.stdout), (line, done.stdout)
+            else:
+                assert done.returncode == 0, (line, done.stdout)
 
 
 def test_what_is_not_run_is_there():
