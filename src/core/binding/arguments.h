@@ -24,6 +24,11 @@ struct wf_signature {
 int wf_bind(const struct wf_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
             PyObject **bound);
 
+/* Binds the one argument of a signature that has no more, an int, to `count`, which stays as it is without one.  0, or -1
+ * with an exception. */
+int wf_bind_count(const struct wf_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                  Py_ssize_t *count);
+
 /* For bound values `block` and `timeout` of the module queue: the deadline, or WF_AT_ONCE; -1 with an exception. */
 int64_t wf_queue_deadline(PyObject *block, PyObject *timeout);
 

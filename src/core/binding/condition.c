@@ -256,12 +256,9 @@ PyDoc_STRVAR(notify_doc,
 static PyObject *condition_notify(struct condition *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"notify", {"n"}, 1, 0};
-    PyObject *bound;
     Py_ssize_t count = 1;
 
-    if (wf_bind(&signature, args, nargs, kwnames, &bound) < 0)
-        return NULL;
-    if (bound != NULL && (count = PyNumber_AsSsize_t(bound, PyExc_OverflowError)) == -1 && PyErr_Occurred())
+    if (wf_bind_count(&signature, args, nargs, kwnames, &count) < 0)
         return NULL;
     if (check_owned(self, "cannot notify on un-acquired lock") < 0)
         return NULL;
