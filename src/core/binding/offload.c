@@ -305,32 +305,12 @@ long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (
     return job.result;
 }
 
-uint64_t wf_offload_count(void)
-{
-    uint64_t count;
-
-    pthread_mutex_lock(&pool.lock);
-    count = pool.count;
-    pthread_mutex_unlock(&pool.lock);
-    return count;
-}
-
-struct wf_thread_counts wf_offload_threads(void)
-{
-    struct wf_thread_counts threads;
-
-    pthread_mutex_lock(&pool.lock);
-    threads = pool.threads;
-    pthread_mutex_unlock(&pool.lock);
-    return threads;
-}
-
 struct wf_offload_state wf_offload_state(void)
 {
     struct wf_offload_state state;
 
     pthread_mutex_lock(&pool.lock);
-    state = (struct wf_offload_state){pool.threads.alive, pool.idle, pool.queued};
+    state = (struct wf_offload_state){pool.count, pool.threads, pool.idle, pool.queued};
     pthread_mutex_unlock(&pool.lock);
     return state;
 }
