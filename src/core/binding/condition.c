@@ -197,6 +197,7 @@ static int wait_until(struct condition *self, int64_t deadline_ns)
         return -1;
     }
     end = wf_wait_until_served(worker, &wait, WF_PARK_NOTIFY, self, deadline_ns);
+    wf_assert(end != WF_WAIT_SERVED || wait.served == WF_GIVEN, "a condition only ever notifies");
     if (take_back(self, &hold) < 0) {
         if (wait.served == WF_GIVEN)
             notify_some(self, 1);

@@ -156,6 +156,7 @@ static void report(struct wf_green *self)
 
 static void green_end(struct wf_green *self)
 {
+    wf_assert(!self->ended, "a green thread ends once");
     Py_XSETREF(self->fn, wf_green_label(self->fn));
     Py_CLEAR(self->args);
     Py_CLEAR(self->kwnames);

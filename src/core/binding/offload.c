@@ -79,6 +79,7 @@ static struct job *first_of(struct wf_list *list)
 
 static void job_unqueue(struct job *job)
 {
+    wf_assert(job->progress == QUEUED && pool.queued > 0, "a job that is not on the queue");
     pool.queued--;
     wf_list_remove(&job->link);
 }
@@ -88,8 +89,10 @@ static void job_over(struct job *job)
 {
     struct job *next = first_of(&pool.kept_back);
 
+    wf_assert(job->progress == QUEUED || job->progress == RUNNING, "a job ends that has not begun, or has ended");
     job->progress = OVER;
     if (job->kind == WF_OFFLOAD_WORK) {
+        wf_assert(pool.working > 0, "more jobs have ended than begun");
         pool.working--;
         if (next != NULL) {
             wf_list_remove(&next->link);
@@ -121,6 +124,7 @@ static struct job *next_job(void)
 
     while ((job = first_of(&pool.queue)) == NULL && error == 0)
         error = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
+    wf_assert(pool.idle > 0, "an OS thread looks for a job and is not counted as idle");
     pool.idle--;
     if (job != NULL)
         job_unqueue(job);

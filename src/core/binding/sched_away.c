@@ -71,6 +71,7 @@ void __attribute__((noinline)) wf_go_home(struct wf_fiber *self, const struct wf
 
 void wf_sched_is_home(struct wf_fiber *fiber, uint64_t park_id)
 {
+    wf_assert(fiber->state == WF_AWAY, "only who is away comes home");
     __atomic_store_n(&fiber->state, WF_PARKED, __ATOMIC_RELEASE);
     wf_unpark(fiber, park_id);
 }

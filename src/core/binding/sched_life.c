@@ -51,6 +51,7 @@ void wf_discharge(struct wf_worker *worker, struct wf_fiber *fiber)
 {
     if (fiber == worker->signals_to)
         worker->signals_to = NULL;
+    wf_assert(worker->live > 0, "more fibers have ended than begun");
     fiber->state = WF_DONE;
     fiber->vessel = NULL;
     worker->live--;
