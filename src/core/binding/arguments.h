@@ -1,4 +1,4 @@
-/* arguments.h - what the methods of locks, queues and channels make of the arguments Python gives them.
+/* arguments.h - what methods that are called very often make of the arguments Python gives them.
  *
  * A method that is called a million times a second takes its arguments as a vector.  These functions bind such a vector to
  * names, and read "may I wait, and how long?" as threading and queue write it.

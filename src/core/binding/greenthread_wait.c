@@ -6,7 +6,7 @@
  */
 #include "greenthread_core.h"
 
-#include "api.h"
+#include "arguments.h"
 
 /* Waits until the green thread is over: 1; 0: the deadline came first; -1 with an exception. */
 static int wait_over(struct wf_green *self, int64_t deadline_ns)
@@ -41,24 +41,12 @@ static int wait_over(struct wf_green *self, int64_t deadline_ns)
 }
 
 /* The optional argument `timeout` of join, result and exception; 0, or -1 with an exception. */
-static int parse_timeout(const char *function, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames, PyObject **timeout)
+static int bind_timeout(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                        PyObject **timeout)
 {
-    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    const struct wf_signature signature = {function, {"timeout"}, 1, 0};
 
-    *timeout = nargs + keywords > 0 ? args[0] : NULL;
-    if (nargs + keywords > 1) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", function,
-                     nargs + keywords);
-        return -1;
-    }
-    if (keywords == 1
-        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", function,
-                     PyTuple_GET_ITEM(kwnames, 0));
-        return -1;
-    }
-    return 0;
+    return wf_bind(&signature, args, nargs, kwnames, timeout);
 }
 
 const char wf_green_join_doc[] = PyDoc_STR(
@@ -67,25 +55,24 @@ const char wf_green_join_doc[] = PyDoc_STR(
 "Like threading.Thread.join: returns None in either case and raises nothing of what\n"
 "the green thread raised.  RuntimeError if it is the calling one.  Parks.");
 
-PyObject *wf_green_join(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
-                            PyObject *kwnames)
+PyObject *wf_green_join(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *timeout;
 
-    if (parse_timeout("join", args, nargs, kwnames, &timeout) < 0
+    if (bind_timeout("join", args, nargs, kwnames, &timeout) < 0
         || wait_over(self, wf_deadline_from(timeout)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 /* Waits as one who will take the exception, so that it need not be reported. */
-static int collect(struct wf_green *self, const char *function, PyObject *const *args,
-                   Py_ssize_t nargs, PyObject *kwnames)
+static int collect(struct wf_green *self, const char *function, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
 {
     PyObject *timeout;
     int over;
 
-    if (parse_timeout(function, args, nargs, kwnames, &timeout) < 0)
+    if (bind_timeout(function, args, nargs, kwnames, &timeout) < 0)
         return -1;
     self->collectors++;
     over = wait_over(self, wf_deadline_from(timeout));
@@ -123,8 +110,7 @@ const char wf_green_result_doc[] = PyDoc_STR(
 "Like concurrent.futures.Future.result: TimeoutError after `timeout` seconds, CancelledError (of concurrent.futures)\n"
 "if it was cancelled.  Parks.");
 
-PyObject *wf_green_result(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
-                              PyObject *kwnames)
+PyObject *wf_green_result(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     if (collect(self, "result", args, nargs, kwnames) < 0)
         return NULL;
@@ -143,8 +129,7 @@ const char wf_green_exception_doc[] = PyDoc_STR(
 "Like concurrent.futures.Future.exception: TimeoutError after `timeout` seconds, CancelledError (of\n"
 "concurrent.futures) if it was cancelled.  Parks.");
 
-PyObject *wf_green_exception(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
-                                 PyObject *kwnames)
+PyObject *wf_green_exception(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     if (collect(self, "exception", args, nargs, kwnames) < 0)
         return NULL;
