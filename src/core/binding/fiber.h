@@ -89,6 +89,8 @@ enum wf_wake { WF_WOKEN, WF_TIMED_OUT, WF_INTERRUPTED };
 struct wf_belongings {
     struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
     struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
+    char name[16];            /* as pthreads know it (hook_thread.c), */
+    bool named;               /* if anybody has given it one */
     /* cancel.c; guarded by the GIL: */
     struct wf_scope *scopes;  /* the innermost it is in */
     uint64_t cancelled;       /* the cancellation that reached it as a whole last; 0: none */

@@ -46,6 +46,15 @@ static inline bool is_stream_buffer(const struct wf_io *io, int count)
     return count == 1 && io->file != NULL && io->file->tcp;
 }
 
+/* An OS thread without a worker has closed the socket that we know, and the number is another file's. */
+static bool was_mistaken(const struct wf_io *io, ssize_t result)
+{
+    if (wf_likely(result >= 0 || errno != ENOTSOCK))
+        return false;
+    io->file->tcp = io->file->drained = false;
+    return true;
+}
+
 /* Such a file has no RWF_NOWAIT. */
 static bool nowait_unknown(void)
 {
@@ -72,8 +81,12 @@ static ssize_t read_somehow(const struct wf_io *io, const struct iovec *iov, int
 
 static ssize_t read_now(const struct wf_io *io, const struct iovec *iov, int count)
 {
-    return is_stream_buffer(io, count) ? recv(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
-                                       : preadv2(io->fd, iov, count, -1, RWF_NOWAIT);
+    if (is_stream_buffer(io, count)) {
+        ssize_t got = recv(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+        if (!was_mistaken(io, got))
+            return got;
+    }
+    return preadv2(io->fd, iov, count, -1, RWF_NOWAIT);
 }
 
 static enum attempt try_read(const struct wf_io *io, const struct iovec *iov, int count, ssize_t *got)
@@ -181,8 +194,12 @@ static ssize_t write_somehow(const struct wf_io *io, const struct iovec *iov, in
 
 static ssize_t write_now(const struct wf_io *io, const struct iovec *iov, int count)
 {
-    return is_stream_buffer(io, count) ? send(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
-                                       : pwritev2(io->fd, iov, count, -1, RWF_NOWAIT);
+    if (is_stream_buffer(io, count)) {
+        ssize_t written = send(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+        if (!was_mistaken(io, written))
+            return written;
+    }
+    return pwritev2(io->fd, iov, count, -1, RWF_NOWAIT);
 }
 
 static enum attempt try_write(const struct wf_io *io, const struct iovec *iov, int count, size_t len,
