@@ -88,7 +88,7 @@ void wf_sched_reap(struct wf_fiber *fiber)
 
 /* {=== The beginning ===} */
 
-static bool fiber_admit(struct wf_worker *worker, struct wf_fiber *fiber)
+static bool admit(struct wf_worker *worker, struct wf_fiber *fiber)
 {
     size_t live = worker->live + 2; /* the root, and this one */
 
@@ -119,7 +119,7 @@ void wf_sched_note_scopes(struct wf_worker *worker)
 bool wf_sched_start_green(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
 {
     worker->green_stack_size = stack_size;
-    return fiber_admit(worker, fiber);
+    return admit(worker, fiber);
 }
 
 bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t stack_size)
@@ -129,7 +129,7 @@ bool wf_sched_start_raw(struct wf_worker *worker, struct wf_fiber *fiber, size_t
     if (vessel == NULL)
         return false;
     wf_board(vessel, fiber);
-    if (fiber_admit(worker, fiber))
+    if (admit(worker, fiber))
         return true;
     wf_vessel_release(&worker->vessels, vessel);
     fiber->vessel = NULL;
