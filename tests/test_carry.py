@@ -378,9 +378,10 @@ def test_it_shows_in_a_dump():
     program = (
         AWAY
         + """
-away(20)
+away(900)
 weft.dump(sys.stdout)
-gate.set()
+sys.stdout.flush()
+os._exit(0)
 """
     )
     seen = run_program(program)

@@ -21,18 +21,17 @@ from support import (
     PROMPT_SECONDS,
     Interrupted,
     fail,
-    green,
     in_os_thread,
     results,
     settle,
     spawn_each,
+    starts,
     together,
     wait_until,
 )
 
 import weft
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 sizes = pytest.mark.parametrize("size", [0, 1, 3])
 
 
