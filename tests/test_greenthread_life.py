@@ -31,12 +31,13 @@ class Thing:
 # --- Starting -----------------------------------------------------------------------------
 
 
-def test_arguments_and_keywords_are_passed():
+@pytest.mark.parametrize("args", [(), (1,), (None,), ((1, 2),), (1, "two")])
+@pytest.mark.parametrize("kwargs", [{}, {"fn": None}, {"fn": 3, "self": 4, "args": 5}])
+def test_arguments_and_keywords_are_passed(args, kwargs):
     def collect(*args, **kwargs):
         return args, kwargs
 
-    thread = weft.spawn(collect, 1, "two", fn=3, self=4, args=5)
-    assert thread.result() == ((1, "two"), {"fn": 3, "self": 4, "args": 5})
+    assert weft.spawn(collect, *args, **kwargs).result() == (args, kwargs)
 
 
 def test_it_starts_when_the_spawner_parks():

@@ -26,11 +26,11 @@ struct wf_green *wf_green_new(struct wf_fiber *fiber, bool spawned)
         return NULL;
     green->fiber = fiber;
     green->serial = fiber->serial;
-    green->fn = green->args = green->kwnames = green->context = NULL;
+    green->fn = green->args = green->context = NULL;
     green->name = green->outcome = green->callbacks = green->weakrefs = NULL;
     green->number = 0;
     green->collectors = 0;
-    green->ended = green->failed = green->cancelled = green->collected = false;
+    green->packed = green->ended = green->failed = green->cancelled = green->collected = false;
     green->spawned = spawned;
     green->daemon = fiber->daemon;
     return green;
@@ -51,7 +51,6 @@ static int green_clear(struct wf_green *self)
 {
     Py_CLEAR(self->fn);
     Py_CLEAR(self->args);
-    Py_CLEAR(self->kwnames);
     Py_CLEAR(self->context);
     Py_CLEAR(self->name);
     Py_CLEAR(self->outcome);

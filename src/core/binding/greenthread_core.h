@@ -14,14 +14,14 @@
 
 #include "greenthread.h"
 
-/* There may be a million: 120 bytes with the collector's header, and nothing else for a call without arguments. */
+/* There may be a million: 112 bytes with the collector's header, and nothing else for a call with at most one argument. */
 struct wf_green {
     PyObject_HEAD
     struct wf_fiber *fiber; /* means this green thread only while fiber->serial == serial */
     uint64_t serial;
     PyObject *fn;           /* once it has ended: the function's name; NULL if not spawned */
-    PyObject *args;         /* (*args, *keyword values); NULL if none, and once it has ended */
-    PyObject *kwnames;
+    PyObject *args;         /* NULL if none, and once it has ended; else the only one, or, if `packed`, */
+                            /* (*args, *keyword values, names of keywords or None) */
     PyObject *context;      /* NULL if the spawner had none */
     PyObject *name;         /* NULL until somebody sets or reads it */
     PyObject *outcome;      /* once it has ended: the result, or, if `failed`, the exception */
@@ -29,6 +29,7 @@ struct wf_green {
     PyObject *weakrefs;
     uint32_t number;        /* for the default name */
     uint16_t collectors;    /* how many wait in result() or exception() */
+    bool packed : 1;
     bool ended : 1;
     bool failed : 1;
     bool cancelled : 1;     /* it failed with weft.Cancelled */

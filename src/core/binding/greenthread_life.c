@@ -103,13 +103,23 @@ static void forget_dummy_thread(struct wf_fiber *fiber)
     Py_XDECREF(ident);
 }
 
+static PyObject *call_packed(const struct wf_green *self)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(self->args) - 1;
+    PyObject *names = PyTuple_GET_ITEM(self->args, count);
+
+    if (names == Py_None)
+        names = NULL;
+    else
+        count -= PyTuple_GET_SIZE(names);
+    return PyObject_Vectorcall(self->fn, ((PyTupleObject *)self->args)->ob_item, (size_t)count, names);
+}
+
 static PyObject *call(struct wf_green *self)
 {
-    PyObject **items = self->args ? ((PyTupleObject *)self->args)->ob_item : NULL;
-    Py_ssize_t count = self->args ? PyTuple_GET_SIZE(self->args) : 0;
-    Py_ssize_t keywords = self->kwnames ? PyTuple_GET_SIZE(self->kwnames) : 0;
-
-    return PyObject_Vectorcall(self->fn, items, (size_t)(count - keywords), self->kwnames);
+    if (self->packed)
+        return call_packed(self);
+    return PyObject_Vectorcall(self->fn, &self->args, self->args != NULL, NULL);
 }
 
 /* An async function has only begun to be called: its green thread is to see it through. */
@@ -159,7 +169,6 @@ static void green_end(struct wf_green *self)
     wf_assert(!self->ended, "a green thread ends once");
     Py_XSETREF(self->fn, wf_green_label(self->fn));
     Py_CLEAR(self->args);
-    Py_CLEAR(self->kwnames);
     Py_CLEAR(self->context);
     self->ended = true;
     /* Until now the fiber held it, so the collector could only have wasted its time. */
@@ -261,25 +270,31 @@ static void stillborn_green(struct wf_fiber *fiber)
 
 /* {=== spawn ===} */
 
-static PyObject *pack(PyObject *const *args, Py_ssize_t count)
+/* See wf_green.args. */
+static PyObject *pack(PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
 {
-    PyObject *tuple = PyTuple_New(count);
+    PyObject *tuple = PyTuple_New(count + 1);
 
-    if (tuple != NULL)
-        for (Py_ssize_t i = 0; i < count; i++)
-            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    if (tuple == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    PyTuple_SET_ITEM(tuple, count, Py_NewRef(kwnames ? kwnames : Py_None));
     return tuple;
 }
 
-static int green_fill(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames)
+static int green_fill(struct wf_green *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     Py_ssize_t count = nargs - 1 + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
 
     self->number = ++spawned_count;
     self->fn = Py_NewRef(args[0]);
-    self->kwnames = Py_XNewRef(kwnames);
-    if (count > 0 && (self->args = pack(args + 1, count)) == NULL)
+    self->packed = count > 1 || kwnames != NULL;
+    if (self->packed)
+        self->args = pack(args + 1, count, kwnames);
+    else if (count > 0)
+        self->args = Py_NewRef(args[1]);
+    if ((self->packed || count > 0) && self->args == NULL)
         return -1;
     return wf_context_copy(&self->context);
 }
