@@ -28,7 +28,7 @@ struct wf_green {
     PyObject *callbacks;    /* a list of whom to call when it has ended; NULL if none, and once they are called */
     PyObject *weakrefs;
     uint32_t number;        /* for the default name */
-    uint16_t collectors;    /* how many wait in result() or exception() */
+    uint32_t collectors : 24; /* how many wait in result() or exception() */
     bool packed : 1;
     bool ended : 1;
     bool failed : 1;
