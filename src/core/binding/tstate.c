@@ -189,6 +189,16 @@ void wf_tstate_bind(PyThreadState *tstate)
 
 /* {=== Attention ===} */
 
+void wf_tstate_signal_async(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    tstate->interp->ceval.pending.async_exc = 1;
+    _Py_atomic_store(&tstate->interp->ceval.eval_breaker, 1);
+#else
+    _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+#endif
+}
+
 void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
 {
     PyThreadState *old = PyThreadState_Swap(to);
@@ -196,13 +206,9 @@ void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
 #if PY_VERSION_HEX < 0x030C0000
     slot_set(to);
 #endif
-#if PY_VERSION_HEX < 0x030D0000
-    /* As who gets the GIL does: another thread may have taken the flag down meanwhile (tstate_async.c). */
-    if (wf_unlikely(to->async_exc != NULL)) {
-        to->interp->ceval.pending.async_exc = 1;
-        _Py_atomic_store_relaxed(&to->interp->ceval.eval_breaker, 1);
-    }
-#endif
+    /* As who gets the GIL does: up to 3.12 another thread may have taken the flag down meanwhile (tstate_async.c). */
+    if (wf_unlikely(to->async_exc != NULL))
+        wf_tstate_signal_async(to);
 }
 
 void wf_tstate_attach(PyThreadState *tstate)

@@ -67,6 +67,9 @@ static inline bool wf_tstate_attached(PyThreadState *tstate)
 #endif
 }
 
+/* Makes the thread of `tstate` look, between two bytecodes, whether an exception is to be raised in it.  With the GIL. */
+void wf_tstate_signal_async(PyThreadState *tstate);
+
 /* From attached to `from` to attached to `to`. */
 void wf_tstate_swap(PyThreadState *from, PyThreadState *to);
 

@@ -4,6 +4,7 @@
  */
 #define Py_BUILD_CORE 1
 #include "tstate_async.h"
+#include "tstate.h"
 
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_interp.h"
@@ -30,12 +31,6 @@ static bool has_other_requests(struct _ceval_state *ceval)
            || _Py_atomic_load(&_PyRuntime.ceval.signals_pending);
 }
 
-static void signal_async(PyThreadState *tstate)
-{
-    tstate->interp->ceval.pending.async_exc = 1;
-    _Py_atomic_store(&tstate->interp->ceval.eval_breaker, 1);
-}
-
 /* Whoever makes another request sets its own flag before the breaker: either we see the flag, or he sets the breaker
  * after us.  Other thread states with an exception raise the flag again when it is their turn. */
 static void unsignal_async(PyThreadState *tstate)
@@ -49,11 +44,6 @@ static void unsignal_async(PyThreadState *tstate)
 }
 
 #else
-
-static void signal_async(PyThreadState *tstate)
-{
-    _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
-}
 
 static void unsignal_async(PyThreadState *tstate)
 {
@@ -69,7 +59,7 @@ void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception)
 
     tstate->async_exc = Py_XNewRef(exception);
     if (exception != NULL)
-        signal_async(tstate);
+        wf_tstate_signal_async(tstate);
     else if (before != NULL)
         unsignal_async(tstate);
     Py_XDECREF(before);
