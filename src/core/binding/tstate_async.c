@@ -9,10 +9,9 @@
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
-#if PY_VERSION_HEX < 0x030E0000
-#include "internal/pycore_frame.h"
-#endif
 #undef Py_BUILD_CORE
+
+#include "tstate_frame.h"
 
 /* {=== An exception that is raised between two bytecodes ===} */
 
@@ -72,12 +71,6 @@ bool wf_tstate_has_async(const PyThreadState *tstate, const PyObject *exception)
 
 /* {=== Where a thread stands ===} */
 
-#if PY_VERSION_HEX < 0x030D0000
-#define CURRENT_FRAME(tstate) ((tstate)->cframe->current_frame)
-#else
-#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
-#endif
-
 void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instruction)
 {
     struct _PyInterpreterFrame *innermost = CURRENT_FRAME(tstate);
@@ -88,10 +81,8 @@ void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instru
         return;
 #if PY_VERSION_HEX < 0x030D0000
     *instruction = (intptr_t)innermost->prev_instr;
-#elif PY_VERSION_HEX < 0x030E0000
-    *instruction = (intptr_t)innermost->instr_ptr;
 #else
-    *instruction = PyUnstable_InterpreterFrame_GetLasti(innermost);
+    *instruction = (intptr_t)innermost->instr_ptr;
 #endif
 }
 
@@ -132,9 +123,7 @@ void wf_tstate_watch_calls(bool (*enter)(PyThreadState *tstate), void (*leave)(P
 
 /* {=== Exceptions that come into Python code ===} */
 
-#if PY_VERSION_HEX < 0x030E0000
 static bool (*look_at_error)(PyThreadState *tstate, PyObject *exception);
-#endif
 
 #if PY_VERSION_HEX < 0x030C0000
 
@@ -162,7 +151,7 @@ void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
         tstate->c_tracefunc = NULL;
 }
 
-#elif PY_VERSION_HEX < 0x030E0000
+#else
 
 /* sys.monitoring knows six tools; it has names for four. */
 #define TOOL 4
@@ -203,37 +192,50 @@ static bool become_tool(void)
     return is_tool;
 }
 
-static uint8_t *tools_for_raise(PyThreadState *tstate)
+/* sys.monitoring.set_events would look through the code of all threads for places to instrument.  Up to 3.14 there are none
+ * for this event, so it is enough to say that we want it.  Since then what we want is looked up with the code, but it
+ * may be asked for one code alone: that which the thread is in. */
+#if PY_VERSION_HEX < 0x030F0000
+
+static void watch_raise(PyThreadState *tstate, bool on)
 {
-    return &tstate->interp->monitors.tools[PY_MONITORING_EVENT_RAISE];
+    uint8_t *tools = &tstate->interp->monitors.tools[PY_MONITORING_EVENT_RAISE];
+
+    *tools = on ? *tools | 1 << TOOL : *tools & ~(1 << TOOL);
 }
 
-/* sys.monitoring.set_events would look through the code of all threads for places to instrument; there are none for this. */
+#else
+
+static void watch_raise(PyThreadState *tstate, bool on)
+{
+    struct _PyInterpreterFrame *frame = CURRENT_FRAME(tstate);
+    PyObject *code = frame != NULL ? wf_frame_code(frame) : NULL, *result;
+
+    if (code == NULL || !PyCode_Check(code))
+        return;
+    result = PyObject_CallMethod(PySys_GetObject("monitoring"), "set_local_events", "iOi", TOOL, code,
+                                 on ? 1 << PY_MONITORING_EVENT_RAISE : 0);
+    if (result == NULL)
+        PyErr_Clear();
+    Py_XDECREF(result);
+}
+
+#endif
+
 void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
 {
+    PyObject *pending = PyErr_GetRaisedException(); /* of the C code that waits */
+
     look_at_error = look;
     if (become_tool())
-        *tools_for_raise(tstate) |= 1 << TOOL;
+        watch_raise(tstate, true);
+    PyErr_SetRaisedException(pending);
 }
 
 void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
 {
     if (!others)
-        *tools_for_raise(tstate) &= (uint8_t)~(1 << TOOL);
-}
-
-#else
-
-void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
-{
-    (void)tstate;
-    (void)look;
-}
-
-void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
-{
-    (void)tstate;
-    (void)others;
+        watch_raise(tstate, false);
 }
 
 #endif
