@@ -24,7 +24,7 @@
  * Invariants
  *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
- *   F2  Only sched.c writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
+ *   F2  Only the scheduler (sched*.c) writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
  *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
  *       it to the next, and its inbox node can only be in that worker's inbox.
