@@ -392,6 +392,29 @@ def test_close_cancels_what_is_left(capsys):
     assert aio.await_(later("a new loop")) == "a new loop"
 
 
+def test_all_tasks_are_those_of_the_loop_whoever_made_them():
+    """From 3.14 on asyncio has a list of tasks for each thread."""
+
+    async def make():
+        return asyncio.create_task(asyncio.sleep(PROMPT_SECONDS))
+
+    async def at_once():
+        return asyncio.all_tasks()
+
+    async def in_the_driver():
+        await asyncio.sleep(0)
+        return asyncio.all_tasks() | {await make()}
+
+    made = {weft.spawn(make).result() for _ in range(3)} | {aio.await_(make())}
+    assert made <= aio.await_(at_once())
+    seen = aio.await_(in_the_driver())
+    assert made <= seen
+    assert seen - {task for task in seen if task.done()} <= weft.spawn(at_once).result()
+    assert made <= asyncio.all_tasks(next(iter(made)).get_loop())
+    aio.close()
+    assert all(task.cancelled() for task in made)
+
+
 def test_a_coroutine_cannot_close_its_loop():
     async def main():
         aio.close()

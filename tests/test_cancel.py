@@ -715,6 +715,54 @@ def test_a_library_that_cannot_fail_goes_on(stubborn):
     assert thread.done()
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_signal_sent_to_a_green_thread_interrupts_its_wait(stubborn, pair, elsewhere):
+    stubborn.interruptions.value = 0
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    thread = weft.spawn(stubborn.stubborn_read, pair[0].fileno())
+    settle()
+    try:
+        if elsewhere:
+            in_os_thread(lambda: signal.pthread_kill(thread.ident, signal.SIGUSR1))()
+        else:
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+        wait_until(lambda: stubborn.interruptions.value == 1)
+        assert thread.is_alive()
+        pair[1].send(b"x")
+        thread.join(PROMPT_SECONDS)
+        assert thread.done()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_an_extension_raises_is_replaced_before_finally_runs(stubborn, pair):
+    """Otherwise Cancelled would be raised in the first function that `finally` calls."""
+    import ctypes
+
+    extension = ctypes.PyDLL(stubborn._name)
+    stubborn.gave_up.value = 0
+    contexts, steps = [], []
+
+    def use():
+        try:
+            extension.stubborn_extension(pair[0].fileno())
+        except weft.Cancelled as error:
+            contexts.append(type(error.__context__))
+            raise
+        finally:
+            clean_up()
+
+    def clean_up():
+        steps.append("begun")
+        list(map(str, range(3)))
+        steps.append("ended")
+
+    for _ in range(2):
+        assert cancelled(use).cancelled()
+    assert contexts == [ConnectionResetError] * 2
+    assert steps == ["begun", "ended"] * 2
+
+
 # --- Signals --------------------------------------------------------------------------------
 
 

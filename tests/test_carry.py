@@ -46,6 +46,11 @@ def offloaded(parked):
         weft.set_policy(library, "park")
 
 
+zlib_is_a_library = pytest.mark.skipif(
+    not hasattr(zlib, "__file__"), reason="zlib is built into this interpreter"
+)
+
+
 def nap(milliseconds):
     libc.syscall(SYS_NANOSLEEP, (ctypes.c_long * 2)(0, milliseconds * 1_000_000), None)
 
@@ -147,12 +152,11 @@ def test_the_others_run_meanwhile():
 @pytest.mark.parametrize(
     "compute",
     [
-        lambda: zlib.compress(DATA * 4),
-        lambda: hashlib.sha256(DATA * 32).digest(),
-        lambda: bz2.compress(DATA),
-        lambda: lzma.compress(DATA, preset=1),
+        pytest.param(lambda: zlib.compress(DATA * 4), id="zlib", marks=zlib_is_a_library),
+        pytest.param(lambda: hashlib.sha256(DATA * 32).digest(), id="hashlib"),
+        pytest.param(lambda: bz2.compress(DATA), id="bz2"),
+        pytest.param(lambda: lzma.compress(DATA, preset=1), id="lzma"),
     ],
-    ids=["zlib", "hashlib", "bz2", "lzma"],
 )
 def test_results_are_right_and_others_run(compute):
     expected = compute()
@@ -390,6 +394,6 @@ os._exit(0)
 
 
 def test_without_the_policy_nothing_is_hooked_but_the_way_back():
-    weft.set_policy("zlib.*", "park")
-    (names,) = [names for path, _, _, names in weft._core._hooked_objects() if "/zlib." in path]
+    weft.set_policy("_bz2.*", "park")
+    (names,) = [names for path, _, _, names in weft._core._hooked_objects() if "/_bz2." in path]
     assert "PyEval_SaveThread" not in names

@@ -212,6 +212,20 @@ def test_afterwards_timeouts_take_real_time():
     assert 0.01 <= in_os_thread(time.monotonic)() - before < HOUR / 2
 
 
+def test_time_that_was_left_behind_does_not_end_a_sleep():
+    """Without weft the monotonic clock is the real one again, which is behind."""
+    program = """
+from weft.testing import virtual_clock
+with virtual_clock():
+    time.sleep(3600)
+weft.uninstall()
+with virtual_clock() as clock:
+    time.sleep(10)
+    print(clock.elapsed)
+"""
+    assert run_program(program) == (0, "10.0\n", "")
+
+
 def test_there_can_be_one_after_the_other_but_not_two(clock):
     with pytest.raises(RuntimeError, match="already"), virtual_clock():
         pass

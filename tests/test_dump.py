@@ -18,10 +18,6 @@ from support import PROMPT_SECONDS, run_program, settle, spawn_each, wait_until
 
 import weft
 
-knows_holders = pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="who holds a lock is not known there yet"
-)
-
 
 def dumped():
     """The dump as JSON, and its threads by name."""
@@ -187,7 +183,6 @@ def test_who_joins_whom(gate):
     assert (waits["thread"], waits["thread_holds_it"]) == (slow.ident, False)
 
 
-@knows_holders
 def test_who_joins_a_thread_of_threading(installed, gate):
     slow = threading.Thread(target=gate.wait, name="slow")
     slow.start()
@@ -198,7 +193,6 @@ def test_who_joins_a_thread_of_threading(installed, gate):
     slow.join()
 
 
-@knows_holders
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -229,7 +223,6 @@ def test_who_holds_a_lock(make, said, gate):
     assert (waits["thread"], waits["thread_holds_it"]) == (holder.ident, True)
 
 
-@knows_holders
 def test_who_waits_for_a_condition_does_not_hold_its_lock(gate):
     condition = threading.Condition(threading.Lock())
 

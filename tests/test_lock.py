@@ -62,7 +62,7 @@ def test_two_os_threads_that_never_let_go_for_long_share_it(make):
     lock, counts, enough = make(), [0, 0], 200
 
     def work(index):
-        while min(counts) < enough and max(counts) < 200 * enough:
+        while min(counts) < enough and max(counts) < 2000 * enough:  # some switch intervals
             with lock:
                 counts[index] += 1
 
@@ -237,7 +237,7 @@ thread = weft.spawn(work, one, other)
 try:
     work(other, one)
 except weft.Deadlock as error:
-    print(error)
+    print(error, flush=True)
 os._exit(0)
 """
     )

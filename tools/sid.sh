@@ -1,12 +1,14 @@
 #!/bin/sh
-# sid.sh - runs the test-suite on CPython 3.14 and 3.15, taken from Debian's unstable suite.
+# sid.sh - runs the tests on CPython 3.14 and 3.15, taken from Debian's unstable suite.
 #
 # Job: keep a Debian sid system in one folder and run things in it with chroot.  The interpreters
 # that a stable distribution does not carry yet come from there, with headers and without a build
 # of ours.
 #
 #     tools/sid.sh make             build the folder, or bring it up to date; does nothing when done
-#     tools/sid.sh test [ARG...]    copy the repository in, install it, run pytest ARG... on each
+#     tools/sid.sh test             copy the repository in, install it; on each version pytest, and
+#                                   CPython's own test modules as `make test` runs them
+#     tools/sid.sh test ARG...      the same, but pytest ARG... alone
 #     tools/sid.sh copy             copy the repository to /weft inside
 #     tools/sid.sh run CMD...       run a command inside, in /weft (default: an interactive shell)
 #     tools/sid.sh remove           delete the folder
@@ -45,7 +47,8 @@ mirror() {
 
 packages() {
     printf '%s\n' ca-certificates gcc libc6-dev make meson ninja-build pkgconf gdb \
-        python3-mesonpy python3-pytest python3-pytest-timeout python3-setuptools python3-wheel
+        python3-greenlet python3-hypothesis python3-mesonpy python3-pytest python3-pytest-timeout \
+        python3-rich python3-setuptools python3-wheel
     for version in $pythons; do
         printf '%s\n' "python$version-dev" "python$version-venv" "libpython$version-testsuite"
     done
@@ -113,8 +116,21 @@ test_one() {
     inside rm -rf "/venv/$version" &&
         inside "python$version" -m venv --system-site-packages "/venv/$version" &&
         inside "/venv/$version/bin/python" -m pip install --quiet --no-index --no-deps \
-            --no-build-isolation /weft &&
+            --no-build-isolation --config-settings=setup-args=-Dwerror=true /weft || return 1
+    if [ $# -gt 0 ]; then
         inside "/venv/$version/bin/python" -m pytest "$@"
+    else
+        test_all "/venv/$version/bin/python"
+    fi
+}
+
+# To the end, whatever fails: it takes long, and one wants to see all of it.
+test_all() {
+    passed=true
+    inside "$1" -m pytest || passed=false
+    inside "$1" tools/cpython_tests.py default --jobs 2 || passed=false
+    inside "$1" tools/cpython_tests.py short --mode run --jobs 2 || passed=false
+    $passed
 }
 
 test_sid() {

@@ -377,6 +377,9 @@ class Condition:
     def release(self) -> None:
         """The lock's own."""
 
+    def locked(self) -> bool:
+        """The lock's own, if it has one (`threading.RLock` has from 3.14 on)."""
+
     def __enter__(self) -> bool: ...
     def __exit__(self, *args: object) -> None: ...
     def wait(self, timeout: float | None = None) -> bool:
@@ -715,7 +718,7 @@ def _resume_preemption() -> None:
     """Start the watchdog again, once `os.fork` has returned."""
 
 def _waiting_os_threads() -> list[tuple[int, int]]:
-    """(native id, address of the semaphore) of OS threads that wait for one without limit."""
+    """(native id, what `_lock_address` says) of OS threads that wait for a lock without limit."""
 
 def _watch_deadlocks(judge: Callable[[str, int], Exception | None] | None, /) -> None:
     """Whom to ask, in the main green thread, when nothing can happen any more; None: nobody.
@@ -797,7 +800,7 @@ def _frame_slot(frame: FrameType, n: int, /) -> Any:
     """
 
 def _lock_address(lock: _thread.LockType | _thread.RLock, /) -> int:
-    """Where a lock waits, as a park for it tells; 0 if this version of CPython cannot say."""
+    """What a park for a lock tells of it, and of no other."""
 
 def _remove_done_callback(
     green_thread: GreenThread[Any], fn: Callable[[GreenThread[Any]], object], /
@@ -820,10 +823,15 @@ def _first_step(
     Returns what it returns; or, if it waits, what the callable that was lent makes of the loop, of
     it, of what it handed out, and of the task, which is not initialised yet; that callable is not
     preempted.  If it does not wait, but the loop has something to do, ``loop._wake()`` is called.
+    ``loop._home`` is its driver's `_thread_state`, or 0: as far as asyncio lists tasks by thread
+    (from 3.14 on), theirs is the driver's.
 
     Raises what it raises, and RuntimeError in a coroutine of that loop.  Parks only if the
     coroutine blocks.
     """
+
+def _thread_state() -> int:
+    """The address of the calling thread's state: how a loop tells `_first_step` who drives it."""
 
 def _lend_asyncio(
     get_running: Callable[[], AbstractEventLoop | None],

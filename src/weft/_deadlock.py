@@ -84,8 +84,8 @@ def judge(reason: str, awaited: int) -> Deadlock | None:
     threads = {thread.ident: thread for thread in _snapshot.take().threads}
     main = threads[threading.get_ident()]
     main.park = _snapshot.Park(reason, f"waiting ({reason})", awaited, 0, None)
-    for thread, semaphore in _bystanders(threads.values()):
-        thread.park = _snapshot.Park("lock", "waiting for a lock", semaphore, 0, None)
+    for thread, lock in _bystanders(threads.values()):
+        thread.park = _snapshot.Park("lock", "waiting for a lock", lock, 0, None)
     waits = _waits.explain(threads.values())
     cycles = [cycle for cycle in _cycles(waits) if _concerns(cycle, main, threads, waits)]
     if not cycles and (_handles_signals() or not (reason == "join" or _mode == "likely")):
@@ -99,7 +99,7 @@ def judge(reason: str, awaited: int) -> Deadlock | None:
 
 
 def _bystanders(threads: "Iterable[Thread]") -> "Iterator[tuple[Thread, int]]":
-    """OS threads that wait for a lock as such, and the address of its semaphore."""
+    """OS threads that wait for a lock as such, and what tells that from others."""
     waiting = dict(_core._waiting_os_threads())
     for thread in threads:
         if thread.state == "OS thread" and thread.native_id in waiting:

@@ -13,6 +13,7 @@ coroutine never waits.  So the caller takes the first step itself:
                   driver lets go of it only around its wait, so callers get it when the loop is idle
     the step      with the baton, the caller makes the loop the running one, and a task the current
                   one, and sends the coroutine its first None (`_core._first_step`)
+                  (with the driver's list of tasks, where asyncio keeps one for each thread)
     the rest      if the coroutine wants to wait, the task is given what is left of it, and the
                   driver is woken, for it waits with an outdated timeout
 
@@ -126,7 +127,11 @@ class SharedLoop(asyncio.SelectorEventLoop):
         selector = Selector()
         super().__init__(selector)
         self.baton = selector.baton
+        self._home = 0
+        self._begun = threading.Event()
         self._driver = self._start_driver()
+        with _core.CancelScope(shield=True):
+            self._begun.wait()
 
     def is_running_here(self) -> bool:
         """Is the caller in one of its callbacks or tasks?"""
@@ -171,8 +176,13 @@ class SharedLoop(asyncio.SelectorEventLoop):
         return thread
 
     def _drive(self) -> None:
+        self._home = _core._thread_state()
+        self._begun.set()
         with _core.CancelScope(shield=True), self.baton:
-            self.run_forever()
+            try:
+                self.run_forever()
+            finally:
+                self._home = 0
 
     def _wake(self) -> None:
         self.call_soon_threadsafe(_nothing)

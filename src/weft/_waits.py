@@ -1,11 +1,11 @@
 """What each parked green thread waits for, in words, and which other one that depends on.
 
 The scheduler knows the descriptor, the process, the green thread joined.  Of a lock it knows only
-the address of a semaphore; which lock that is, and who holds it, is found here, when asked:
+an address; which lock that is, and who holds it, is found here, when asked:
 
-- The lock object is the one that contains the address; the collector knows all locks.
+- The lock object is the one that has the address; the collector knows all locks.
 - An RLock names its owner.  A Lock does not, but who is inside ``with lock:`` has the lock's
-  ``__exit__`` on its frame's value stack.  The compiler's exception table says
+  ``__exit__`` on its frame's value stack, or the lock itself.  The compiler's exception table says
   in which slot: that is where the interpreter itself would find it if the block raised.
 - A lock acquired by a plain ``acquire()`` leaves no trace: then its holder is not known, and that
   is what is said.
@@ -31,6 +31,7 @@ from weft import _core
 from weft._snapshot import Park, Thread
 
 LOCK_TYPES = (_thread.LockType, _thread.RLock)
+BOUND = (types.MethodType, types.BuiltinMethodType)
 
 
 @dataclasses.dataclass(slots=True)
@@ -162,10 +163,15 @@ def _held(thread: Thread) -> "Iterator[_thread.LockType]":
         if frame.f_code is threading.Condition.wait.__code__:
             let_go.append(_lock_of(_core._frame_slot(frame, 0)))
         for slot in _with_slots(frame.f_code, frame.f_lasti):
-            lock = _lock_of(getattr(_core._frame_slot(frame, slot), "__self__", None))
+            lock = _lock_of(_manager(_core._frame_slot(frame, slot)))
             if isinstance(lock, _thread.LockType) and lock not in let_go:
                 yield lock
         frame = frame.f_back
+
+
+def _manager(item: object) -> object:
+    """Whose ``with`` it is: from 3.14 on that lies on the stack itself, beside its ``__exit__``."""
+    return item.__self__ if isinstance(item, BOUND) else item
 
 
 def _lock_of(manager: object) -> object:
@@ -176,9 +182,7 @@ def _lock_of(manager: object) -> object:
 
 @functools.lru_cache(4096)
 def _with_slots(code: types.CodeType, instruction: int) -> tuple[int, ...]:
-    """The slots of a frame in which the ``__exit__`` methods lie whose blocks it is inside of."""
-    if sys.version_info >= (3, 14):
-        return ()
+    """The slots of a frame in which those lie whose ``with`` blocks it is inside of: `_manager`."""
     handlers = list(_handlers(code))
     slots: list[int] = []
     seen = set()

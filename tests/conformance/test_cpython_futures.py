@@ -4,6 +4,8 @@ They come with the interpreter that runs (from 3.12 on, as a package), in its pa
 they are left out, so are these.  They sleep for seconds to give others time; here that is virtual.
 """
 
+import threading
+
 import pytest
 
 import weft
@@ -19,13 +21,19 @@ test_wait = pytest.importorskip("test.test_concurrent_futures.test_wait")
 
 
 class Green(util.ExecutorMixin):
-    """Green threads, and time that costs none."""
+    """Green threads, those that tests start as well, and time that costs none."""
 
     executor_type = weft.Executor
 
     def setUp(self):
+        weft.install()
+        self.addCleanup(weft.uninstall)
         self.enterContext(weft.testing.virtual_clock())
         super().setUp()
+
+    def create_event(self):
+        """What tests are given from 3.14 on."""
+        return threading.Event()
 
 
 class ExecutorTest(Green, executor.ExecutorTest, util.BaseTestCase):

@@ -104,3 +104,20 @@ sem_t *stubborn_sem(void)
     sem_init(&sem, 0, 0);
     return &sem;
 }
+
+/* An extension module that waits with such a library, without the GIL, and raises an error of its own. */
+void *PyEval_SaveThread(void);
+void PyEval_RestoreThread(void *);
+void *PyErr_SetFromErrno(void *);
+extern void *PyExc_OSError;
+
+void stubborn_extension(int fd)
+{
+    void *tstate = PyEval_SaveThread();
+
+    stubborn_read(fd);
+    PyEval_RestoreThread(tstate);
+    errno = gave_up;
+    if (gave_up)
+        PyErr_SetFromErrno(PyExc_OSError);
+}

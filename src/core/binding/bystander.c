@@ -2,6 +2,7 @@
 #include "bystander.h"
 
 #include "task_syscall.h"
+#include "tstate.h"
 
 #include "../engine/base.h"
 #include "../engine/list.h"
@@ -89,18 +90,23 @@ size_t wf_bystanders(void)
 
 PyObject *wf_bystander_list(void)
 {
-    struct bystander copies[MOST_LISTED];
+    struct {
+        pid_t tid;
+        const void *place;
+    } copies[MOST_LISTED];
     size_t count = 0;
     PyObject *list;
 
     /* To make an object may run the collector, and so anything. */
     pthread_mutex_lock(&lock);
-    for (struct wf_list *link = all.next; link != &all && count < MOST_LISTED; link = link->next)
-        copies[count++] = *bystander_of(link);
+    for (struct wf_list *link = all.next; link != &all && count < MOST_LISTED; link = link->next, count++) {
+        copies[count].tid = bystander_of(link)->tid;
+        copies[count].place = wf_semaphore_place(bystander_of(link)->sem);
+    }
     pthread_mutex_unlock(&lock);
     list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *entry = Py_BuildValue("(iK)", (int)copies[i].tid, (unsigned long long)(uintptr_t)copies[i].sem);
+        PyObject *entry = Py_BuildValue("(iK)", (int)copies[i].tid, (unsigned long long)(uintptr_t)copies[i].place);
         if (entry == NULL)
             Py_CLEAR(list);
         else

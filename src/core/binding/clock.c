@@ -218,6 +218,8 @@ void wf_clock_end(void)
     if (wf_clock != NULL)
         *wf_clock = (struct wf_clock){.stands = false};
     wf_clock = NULL;
+    if (wf_this_worker != NULL)
+        wf_this_worker->now_ns = 0; /* time may have gone back, and what it was last seen to be must not be ahead */
 }
 
 int wf_clock_init(PyObject *module)

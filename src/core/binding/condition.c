@@ -317,6 +317,12 @@ static PyObject *condition_release(struct condition *self, PyObject *ignored)
     return release_own(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *condition_locked(struct condition *self, PyObject *ignored)
+{
+    (void)ignored;
+    return call_lock(self, "locked");
+}
+
 static PyObject *condition_exit(struct condition *self, PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *method, *result;
@@ -411,6 +417,8 @@ static PyMethodDef condition_methods[] = {
      "acquire($self, /, *args)\n--\n\nAcquire the lock, as its own method says.  Parks."},
     {"release", (PyCFunction)condition_release, METH_NOARGS,
      "release($self, /)\n--\n\nRelease the lock, as its own method says."},
+    {"locked", (PyCFunction)condition_locked, METH_NOARGS,
+     "locked($self, /)\n--\n\nIs the lock held by anybody, as its own method says?  Does not park."},
     {"__enter__", (PyCFunction)condition_enter, METH_NOARGS, "Acquire the lock.  Parks."},
     {"__exit__", (PyCFunction)(void (*)(void))condition_exit, METH_FASTCALL, "Release the lock."},
     {"_is_owned", (PyCFunction)condition_is_owned, METH_NOARGS,

@@ -17,7 +17,9 @@ static struct {
     PyObject *watch_async_gens;          /* callable(): of the calling thread */
 } lent;
 
-static PyObject *name_wake, *name_close;
+static PyObject *name_wake, *name_close, *name_home;
+
+static unsigned forks; /* in which this process was the child */
 
 /* A step to take, and where.  Who takes it holds the loop's baton, so both queues stay the loop's own meanwhile. */
 struct step {
@@ -123,6 +125,39 @@ static PyObject *take_step(const struct step *step)
     return result;
 }
 
+/* The thread state of the loop's driver; NULL if it has none now, or with an exception. */
+static PyThreadState *home_of(PyObject *loop)
+{
+    PyObject *address = PyObject_GetAttr(loop, name_home);
+    void *home = address != NULL ? PyLong_AsVoidPtr(address) : NULL;
+
+    Py_XDECREF(address);
+    return home;
+}
+
+/* The same where threads list their tasks.  Whose tasks it finds, and where it leaves its own, shall not depend on who takes
+ * the step: so that one has the driver's list meanwhile.  The driver stays, since it needs the baton to go; but for a
+ * fork in the child of which it is not. */
+static PyObject *take_step_at_home(const struct step *step)
+{
+    PyThreadState *self = PyThreadState_Get(), *home = home_of(step->loop);
+    unsigned forks_before = forks;
+    PyObject *result;
+
+    if (home == NULL)
+        return PyErr_Occurred() ? NULL : take_step(step);
+    wf_tstate_exchange_tasks(self, home);
+    result = take_step(step);
+    if (forks == forks_before)
+        wf_tstate_exchange_tasks(self, home);
+    return result;
+}
+
+void wf_coroutine_after_fork_child(void)
+{
+    forks++;
+}
+
 /* It will never begin; that it was meant to is no news to whoever gets the exception. */
 static PyObject *refuse(PyObject *coroutine)
 {
@@ -153,10 +188,23 @@ static PyObject *first_step(PyObject *module, PyObject *const *args, Py_ssize_t 
     step.before = PyObject_CallNoArgs(lent.get_running);
     if (!wf_tstate_tells_of_async_gens() && discard(PyObject_CallNoArgs(lent.watch_async_gens)) < 0)
         Py_CLEAR(step.before);
-    if (step.before != NULL)
-        result = step.before == step.loop ? refuse(step.coroutine) : take_step(&step);
+    if (step.before == step.loop)
+        result = refuse(step.coroutine);
+    else if (step.before != NULL)
+        result = (wf_tstate_lists_tasks() ? take_step_at_home : take_step)(&step);
     Py_XDECREF(step.before);
     return result;
+}
+
+PyDoc_STRVAR(thread_state_doc,
+"_thread_state()\n--\n\n"
+"The address of the calling thread's state, by which a loop tells `_first_step` who drives it.");
+
+static PyObject *thread_state(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyLong_FromVoidPtr(PyThreadState_Get());
 }
 
 PyDoc_STRVAR(lend_asyncio_doc,
@@ -181,6 +229,7 @@ static PyObject *lend_asyncio(PyObject *module, PyObject *const *args, Py_ssize_
 
 static PyMethodDef functions[] = {
     {"_first_step", (PyCFunction)(void (*)(void))first_step, METH_FASTCALL, first_step_doc},
+    {"_thread_state", thread_state, METH_NOARGS, thread_state_doc},
     {"_lend_asyncio", (PyCFunction)(void (*)(void))lend_asyncio, METH_FASTCALL, lend_asyncio_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -189,7 +238,8 @@ int wf_coroutine_init(PyObject *module)
 {
     name_wake = PyUnicode_InternFromString("_wake");
     name_close = PyUnicode_InternFromString("close");
-    if (name_wake == NULL || name_close == NULL)
+    name_home = PyUnicode_InternFromString("_home");
+    if (name_wake == NULL || name_close == NULL || name_home == NULL)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

@@ -15,4 +15,7 @@
 /* Adds the functions to the module.  0, or -1 with an exception. */
 int wf_coroutine_init(PyObject *module);
 
+/* In the child of a fork: who drove a loop is not there. */
+void wf_coroutine_after_fork_child(void);
+
 #endif

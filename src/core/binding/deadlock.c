@@ -10,9 +10,9 @@
 
 #include "bystander.h"
 #include "carry.h"
-#include "lock.h"
 #include "offload.h"
 #include "preempt.h"
+#include "snapshot.h"
 
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -129,7 +129,7 @@ static void suspect(struct wf_worker *worker)
     question.worker = worker;
     question.parks = worker->parks;
     question.reason = main->reason;
-    question.awaited = main->reason == WF_PARK_LOCK ? (intptr_t)wf_lock_holder(main->awaited) : main->awaited;
+    question.awaited = wf_snapshot_awaited(main);
     if (Py_AddPendingCall(ask, NULL) == 0)
         wf_sched_interrupt();
 }
@@ -182,7 +182,7 @@ static PyObject *watch_deadlocks(PyObject *module, PyObject *callable)
 
 PyDoc_STRVAR(waiting_doc,
 "_waiting_os_threads()\n--\n\n"
-"[(native id, address of the semaphore)] of OS threads that wait for one without limit.");
+"[(native id, place of the lock)] of OS threads that wait for one without limit.");
 
 static PyObject *waiting_os_threads(PyObject *module, PyObject *ignored)
 {

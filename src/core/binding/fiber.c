@@ -93,6 +93,7 @@ struct wf_fiber *wf_fiber_new(struct wf_worker *worker, struct wf_fiber **spare,
     belongings_clear(fiber);
     atomic_store(&fiber->cancel_at_ns, WF_NEVER);
     fiber->shielded = false;
+    atomic_store(&fiber->signalled, false);
     wf_list_init(&fiber->joiners);
     fiber->kind = kind;
     fiber->reason = WF_PARK_NONE;

@@ -139,6 +139,7 @@ struct wf_fiber {
     _Atomic uint64_t inbox_park; /* newest park that another OS thread wants ended */
     atomic_bool inbox_posted;    /* inbox_node is in the inbox */
     bool shielded;               /* no cancellation ends the present park */
+    atomic_bool signalled;       /* another OS thread has sent it a signal, which its park is to notice */
 };
 
 /* Is it a green thread (not the root, which stands for an OS thread) whose life has begun and is not over? */

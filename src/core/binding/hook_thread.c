@@ -54,9 +54,16 @@ static pthread_t os_thread_of(pthread_t thread)
     return fiber == NULL ? thread : fiber->worker->os_thread;
 }
 
+/* The handler runs on the OS thread, in whoever has it; the wait of the one meant is interrupted, as the kernel would.  (From
+ * 3.15 on CPython raises then what PyThreadState_SetAsyncExc has left there.) */
 static int hook_pthread_kill(pthread_t thread, int signal)
 {
-    return real_pthread_kill(os_thread_of(thread), signal);
+    struct wf_fiber *fiber = wf_fiber_from_ident((unsigned long)thread);
+    int error = real_pthread_kill(os_thread_of(thread), signal);
+
+    if (error == 0 && signal != 0 && fiber != NULL && wf_tstate_attached(wf_tstate_bound()))
+        wf_sched_signal(fiber);
+    return error;
 }
 
 static int hook_pthread_getcpuclockid(pthread_t thread, clockid_t *clock)

@@ -132,6 +132,7 @@ static void after_fork_child(void)
     wf_bystander_after_fork_child();
     wf_waitlist_after_fork();
     wf_wait_after_fork_child();
+    wf_coroutine_after_fork_child();
     wf_errqueue_after_fork();
     wf_preempt_after_fork_child();
     wf_got_after_fork();

@@ -242,6 +242,9 @@ void wf_sched_when_busy(void (*call)(void));
  * for ever.  Set once. */
 void wf_sched_when_quiet(int64_t (*patience)(struct wf_worker *worker));
 
+/* A signal has been sent to this fiber: if it is parked, its wait is interrupted.  With the GIL. */
+void wf_sched_signal(struct wf_fiber *fiber);
+
 /* Async-signal-safe: the root fiber of the main OS thread shall see to its signals. */
 void wf_sched_interrupt(void);
 

@@ -63,6 +63,25 @@ void wf_sched_update_cancel(struct wf_fiber *fiber)
         wf_inbox_post(&fiber->worker->inbox, &fiber->inbox_node);
 }
 
+/* {=== Signals for one of them ===} */
+
+static void see_signal(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+    if (fiber->state == WF_PARKED && !fiber->shielded)
+        make_runnable(worker, fiber, WF_INTERRUPTED);
+}
+
+void wf_sched_signal(struct wf_fiber *fiber)
+{
+    if (fiber->worker == wf_this_worker) {
+        see_signal(fiber->worker, fiber);
+        return;
+    }
+    atomic_store(&fiber->signalled, true);
+    if (!atomic_exchange(&fiber->inbox_posted, true))
+        wf_inbox_post(&fiber->worker->inbox, &fiber->inbox_node);
+}
+
 /* {=== What a look has found ===} */
 
 bool wf_sched_timer_is_live(const struct wf_timer *timer)
@@ -82,6 +101,8 @@ static void inbox_deliver(struct wf_worker *worker)
         unpark_here(worker, fiber, atomic_load(&fiber->inbox_park));
         if (wf_cancel_is_possible(fiber))
             see_cancel(worker, fiber);
+        if (wf_unlikely(atomic_exchange(&fiber->signalled, false)))
+            see_signal(worker, fiber);
     }
 }
 

@@ -103,20 +103,29 @@ static PyObject *seconds(int64_t ns)
     return PyFloat_FromDouble(ns < 0 ? 0.0 : (double)ns / WF_NS_PER_S);
 }
 
+intptr_t wf_snapshot_awaited(const struct wf_fiber *fiber)
+{
+    intptr_t awaited = fiber->awaited;
+
+    if (awaited == 0)
+        return 0;
+    switch (fiber->reason) {
+    case WF_PARK_JOIN: return (intptr_t)ident_of((struct wf_fiber *)awaited);
+    case WF_PARK_LOCK: return (intptr_t)wf_lock_holder(awaited);
+    case WF_PARK_SEMAPHORE: return (intptr_t)wf_semaphore_place((const void *)awaited);
+    default: return awaited;
+    }
+}
+
 /* (reason, its text, what exactly, for how long, how long it may still last), or None. */
 static PyObject *park_of(const struct wf_fiber *fiber, int64_t now_ns)
 {
     enum wf_reason reason = fiber->reason;
     int64_t deadline_ns = fiber->deadline_ns;
-    intptr_t awaited = fiber->awaited;
 
     if (fiber->state != WF_PARKED && fiber->state != WF_AWAY)
         Py_RETURN_NONE;
-    if (reason == WF_PARK_JOIN && awaited != 0)
-        awaited = (intptr_t)ident_of((struct wf_fiber *)awaited);
-    if (reason == WF_PARK_LOCK)
-        awaited = (intptr_t)wf_lock_holder(awaited);
-    return Py_BuildValue("sslNN", wf_reason_name(reason), wf_reason_text(reason), (long)awaited,
+    return Py_BuildValue("sslNN", wf_reason_name(reason), wf_reason_text(reason), (long)wf_snapshot_awaited(fiber),
                          seconds(now_ns - fiber->parked_ns),
                          deadline_ns == WF_NEVER ? Py_NewRef(Py_None) : seconds(deadline_ns - now_ns));
 }
@@ -296,12 +305,12 @@ static PyObject *frame_slot(PyObject *module, PyObject *args)
 
 PyDoc_STRVAR(lock_address_doc,
 "_lock_address(lock, /)\n--\n\n"
-"Where a _thread.lock or _thread.RLock, and nothing else, waits: what a park for it tells; 0 if unknown.");
+"Where a _thread.lock or _thread.RLock, and nothing else, is waited for: what a park for it tells.");
 
 static PyObject *lock_address(PyObject *module, PyObject *lock)
 {
     (void)module;
-    return PyLong_FromVoidPtr((void *)wf_lock_semaphore(lock));
+    return PyLong_FromVoidPtr((void *)wf_lock_place(lock));
 }
 
 static PyMethodDef functions[] = {

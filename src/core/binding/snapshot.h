@@ -12,6 +12,9 @@
 /* Notes which Python code, outside threading, is making a thread.  For fibers that CPython asks for. */
 void wf_snapshot_note_start(struct wf_fiber *fiber);
 
+/* What a fiber is parked for exactly, in terms of Python: idents, and the places of locks.  It must not run meanwhile. */
+intptr_t wf_snapshot_awaited(const struct wf_fiber *fiber);
+
 /* Adds _snapshot and its kin to the module.  0, or -1 with an exception. */
 int wf_snapshot_init(PyObject *module);
 

@@ -14,10 +14,9 @@
 
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_runtime.h"
-#if PY_VERSION_HEX < 0x030E0000
-#include "internal/pycore_frame.h" /* for its layout */
-#endif
 #undef Py_BUILD_CORE
+
+#include "tstate_frame.h"
 
 #include "../engine/base.h"
 #include "../engine/peek.h"
@@ -189,6 +188,16 @@ void wf_tstate_bind(PyThreadState *tstate)
 
 /* {=== Attention ===} */
 
+void wf_tstate_signal_async(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    tstate->interp->ceval.pending.async_exc = 1;
+    _Py_atomic_store(&tstate->interp->ceval.eval_breaker, 1);
+#else
+    _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+#endif
+}
+
 void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
 {
     PyThreadState *old = PyThreadState_Swap(to);
@@ -196,13 +205,9 @@ void wf_tstate_swap(PyThreadState *from, PyThreadState *to)
 #if PY_VERSION_HEX < 0x030C0000
     slot_set(to);
 #endif
-#if PY_VERSION_HEX < 0x030D0000
-    /* As who gets the GIL does: another thread may have taken the flag down meanwhile (tstate_async.c). */
-    if (wf_unlikely(to->async_exc != NULL)) {
-        to->interp->ceval.pending.async_exc = 1;
-        _Py_atomic_store_relaxed(&to->interp->ceval.eval_breaker, 1);
-    }
-#endif
+    /* As who gets the GIL does: up to 3.12 another thread may have taken the flag down meanwhile (tstate_async.c). */
+    if (wf_unlikely(to->async_exc != NULL))
+        wf_tstate_signal_async(to);
 }
 
 void wf_tstate_attach(PyThreadState *tstate)
@@ -371,16 +376,6 @@ void wf_tstate_end(PyThreadState *tstate)
 
 /* {=== Looking into threads, for dumps ===} */
 
-#if PY_VERSION_HEX < 0x030D0000
-#define CURRENT_FRAME(tstate) ((tstate)->cframe->current_frame)
-#define FRAME_CODE(frame) ((PyObject *)(frame)->f_code)
-#elif PY_VERSION_HEX < 0x030E0000
-#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
-#define FRAME_CODE(frame) ((frame)->f_executable)
-#else
-#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
-#endif
-
 void wf_tstate_place(PyObject **code, int *offset)
 {
     struct _PyInterpreterFrame *frame = CURRENT_FRAME(PyThreadState_Get());
@@ -389,34 +384,36 @@ void wf_tstate_place(PyObject **code, int *offset)
         Py_CLEAR(*code);
         return;
     }
-#if PY_VERSION_HEX < 0x030E0000
-    if (*code != FRAME_CODE(frame)) /* the same as last time, as a rule */
-        Py_XSETREF(*code, Py_NewRef(FRAME_CODE(frame)));
+    if (*code != wf_frame_code(frame)) /* the same as last time, as a rule */
+        Py_XSETREF(*code, Py_NewRef(wf_frame_code(frame)));
     *offset = PyCode_Check(*code) ? _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT) : 0;
-#else
-    Py_XSETREF(*code, PyUnstable_InterpreterFrame_GetCode(frame));
-    *offset = PyUnstable_InterpreterFrame_GetLasti(frame);
-#endif
 }
 
 PyObject *wf_frame_slot(PyFrameObject *frame, int n)
 {
+    return wf_object_in(frame->f_frame->localsplus[n]);
+}
+
+/* Up to 3.13 the first member of either lock is the address of its semaphore.  Since then it is a byte, at whose address
+ * CPython's parking lot lets threads wait, each in a semaphore on its own stack with that address before it. */
+const void *wf_lock_place(PyObject *lock)
+{
 #if PY_VERSION_HEX < 0x030E0000
-    return frame->f_frame->localsplus[n];
+    return *(void **)(lock + 1);
 #else
-    (void)frame;
-    (void)n;
-    return NULL; /* tagged references, and locks without semaphores: nothing to be found this way */
+    return lock + 1;
 #endif
 }
 
-const void *wf_lock_semaphore(PyObject *lock)
+const void *wf_semaphore_place(const void *semaphore)
 {
 #if PY_VERSION_HEX < 0x030E0000
-    return *(void **)(lock + 1); /* the first member of either */
+    return semaphore;
 #else
-    (void)lock;
-    return NULL;
+    const void *address = NULL;
+
+    wf_peek(&address, (const void *const *)semaphore - 1, sizeof address);
+    return address;
 #endif
 }
 
@@ -461,7 +458,6 @@ PyThreadState *wf_tstate_holder(void)
 #endif
 }
 
-#if PY_VERSION_HEX < 0x030E0000
 const void *wf_tstate_innermost(PyThreadState *tstate)
 {
     const void *frame = NULL;
@@ -475,17 +471,6 @@ const void *wf_tstate_innermost(PyThreadState *tstate)
         return NULL;
 #endif
     return frame;
-}
-
-/* Since 3.12 CPython puts a frame of its own between Python code and the C code that called it. */
-static bool is_of_c(const struct _PyInterpreterFrame *frame)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return frame->owner == FRAME_OWNED_BY_CSTACK;
-#else
-    (void)frame;
-    return false;
-#endif
 }
 
 static bool is_code(const PyObject *code)
@@ -503,27 +488,13 @@ bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
         if (*frame == NULL || !wf_peek(&copy, *frame, sizeof copy))
             return false;
         *frame = copy.previous;
-    } while (is_of_c(&copy));
-    if (!is_code(FRAME_CODE(&copy)))
+    } while (wf_frame_is_of_c(&copy));
+    if (!is_code(wf_frame_code(&copy)))
         return false;
-    place->code = (PyCodeObject *)FRAME_CODE(&copy);
+    place->code = (PyCodeObject *)wf_frame_code(&copy);
     place->offset = _PyInterpreterFrame_LASTI(&copy) * (int)sizeof(_Py_CODEUNIT);
     return true;
 }
-#else
-const void *wf_tstate_innermost(PyThreadState *tstate)
-{
-    (void)tstate;
-    return NULL;
-}
-
-bool wf_tstate_read_frame(const void **frame, struct wf_code_place *place)
-{
-    (void)frame;
-    (void)place;
-    return false;
-}
-#endif
 
 bool wf_tstate_call_soon(int (*call)(void *))
 {
@@ -539,6 +510,33 @@ bool wf_tstate_tells_of_async_gens(void)
 {
     return PyThreadState_Get()->async_gen_finalizer != NULL;
 }
+
+#if PY_VERSION_HEX >= 0x030E0000
+
+static struct llist_node *tasks_of(PyThreadState *tstate)
+{
+    return &((_PyThreadStateImpl *)tstate)->asyncio_tasks_head;
+}
+
+void wf_tstate_exchange_tasks(PyThreadState *one, PyThreadState *other)
+{
+    struct llist_node between;
+
+    llist_init(&between);
+    llist_concat(&between, tasks_of(one));
+    llist_concat(tasks_of(one), tasks_of(other));
+    llist_concat(tasks_of(other), &between);
+}
+
+#else
+
+void wf_tstate_exchange_tasks(PyThreadState *one, PyThreadState *other)
+{
+    (void)one;
+    (void)other;
+}
+
+#endif
 
 PyObject *wf_take_exception(void)
 {

@@ -67,6 +67,9 @@ static inline bool wf_tstate_attached(PyThreadState *tstate)
 #endif
 }
 
+/* Makes the thread of `tstate` look, between two bytecodes, whether an exception is to be raised in it.  With the GIL. */
+void wf_tstate_signal_async(PyThreadState *tstate);
+
 /* From attached to `from` to attached to `to`. */
 void wf_tstate_swap(PyThreadState *from, PyThreadState *to);
 
@@ -81,11 +84,14 @@ void wf_tstate_detach(PyThreadState *tstate);
 void wf_tstate_place(PyObject **code, int *offset);
 
 /* The n-th slot of a frame of a thread that is not running: its variables come first, then its value stack.  Borrowed;
- * NULL: it is empty, or this version keeps frames otherwise.  `n` must be less than the frame has, and what it holds be live. */
+ * NULL: it is empty, or holds a number that is no object.  `n` must be less than the frame has, and what it holds be live. */
 PyObject *wf_frame_slot(PyFrameObject *frame, int n);
 
-/* The semaphore in which a _thread.lock or _thread.RLock waits; NULL if this version has none in it. */
-const void *wf_lock_semaphore(PyObject *lock);
+/* What tells a _thread.lock or _thread.RLock from all others while somebody waits for it. */
+const void *wf_lock_place(PyObject *lock);
+
+/* The same, of the lock for which somebody waits in this semaphore; anything else if it is no lock's. */
+const void *wf_semaphore_place(const void *semaphore);
 
 /* A copy of the calling thread's contextvars context, in *context; NULL there if it never had one, and a new thread needs
  * none either.  0, or -1 with an exception. */
@@ -104,7 +110,7 @@ PyThreadState *wf_tstate_holder(void);
 
 /* A Python stack, read from outside and without the GIL, in a signal handler or while C code goes on: what is no longer
  * there is not read.  Begin with the innermost frame; false after the outermost, or where it cannot be read.
- * The code is borrowed, and alive if the thread stands still.  Nothing is to be seen on CPython >= 3.14. */
+ * The code is borrowed, and alive if the thread stands still. */
 struct wf_code_place {
     PyCodeObject *code;
     int offset; /* of the instruction */
@@ -121,6 +127,16 @@ PyObject *wf_take_exception(void);
 
 /* Does the calling thread tell anybody of the asynchronous generators it begins (sys.set_asyncgen_hooks)?  Attached. */
 bool wf_tstate_tells_of_async_gens(void);
+
+/* Has every thread a list of the asyncio tasks it made, so that who asks in a loop's thread for all of the loop's gets those
+ * alone?  From 3.14 on. */
+static inline bool wf_tstate_lists_tasks(void)
+{
+    return PY_VERSION_HEX >= 0x030E0000;
+}
+
+/* Then: exchanges the lists of two threads.  With the GIL. */
+void wf_tstate_exchange_tasks(PyThreadState *one, PyThreadState *other);
 
 /* The calling thread's calls and returns go to `profile`, its lines to `trace`; but a program's own functions stay. */
 void wf_tstate_watch(Py_tracefunc profile, Py_tracefunc trace);

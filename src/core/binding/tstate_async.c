@@ -4,14 +4,14 @@
  */
 #define Py_BUILD_CORE 1
 #include "tstate_async.h"
+#include "tstate.h"
 
 #include "internal/pycore_ceval.h"
 #include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
-#if PY_VERSION_HEX < 0x030E0000
-#include "internal/pycore_frame.h"
-#endif
 #undef Py_BUILD_CORE
+
+#include "tstate_frame.h"
 
 /* {=== An exception that is raised between two bytecodes ===} */
 
@@ -30,12 +30,6 @@ static bool has_other_requests(struct _ceval_state *ceval)
            || _Py_atomic_load(&_PyRuntime.ceval.signals_pending);
 }
 
-static void signal_async(PyThreadState *tstate)
-{
-    tstate->interp->ceval.pending.async_exc = 1;
-    _Py_atomic_store(&tstate->interp->ceval.eval_breaker, 1);
-}
-
 /* Whoever makes another request sets its own flag before the breaker: either we see the flag, or he sets the breaker
  * after us.  Other thread states with an exception raise the flag again when it is their turn. */
 static void unsignal_async(PyThreadState *tstate)
@@ -49,11 +43,6 @@ static void unsignal_async(PyThreadState *tstate)
 }
 
 #else
-
-static void signal_async(PyThreadState *tstate)
-{
-    _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
-}
 
 static void unsignal_async(PyThreadState *tstate)
 {
@@ -69,7 +58,7 @@ void wf_tstate_set_async(PyThreadState *tstate, PyObject *exception)
 
     tstate->async_exc = Py_XNewRef(exception);
     if (exception != NULL)
-        signal_async(tstate);
+        wf_tstate_signal_async(tstate);
     else if (before != NULL)
         unsignal_async(tstate);
     Py_XDECREF(before);
@@ -82,12 +71,6 @@ bool wf_tstate_has_async(const PyThreadState *tstate, const PyObject *exception)
 
 /* {=== Where a thread stands ===} */
 
-#if PY_VERSION_HEX < 0x030D0000
-#define CURRENT_FRAME(tstate) ((tstate)->cframe->current_frame)
-#else
-#define CURRENT_FRAME(tstate) ((tstate)->current_frame)
-#endif
-
 void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instruction)
 {
     struct _PyInterpreterFrame *innermost = CURRENT_FRAME(tstate);
@@ -98,10 +81,8 @@ void wf_tstate_where(PyThreadState *tstate, const void **frame, intptr_t *instru
         return;
 #if PY_VERSION_HEX < 0x030D0000
     *instruction = (intptr_t)innermost->prev_instr;
-#elif PY_VERSION_HEX < 0x030E0000
-    *instruction = (intptr_t)innermost->instr_ptr;
 #else
-    *instruction = PyUnstable_InterpreterFrame_GetLasti(innermost);
+    *instruction = (intptr_t)innermost->instr_ptr;
 #endif
 }
 
@@ -142,9 +123,7 @@ void wf_tstate_watch_calls(bool (*enter)(PyThreadState *tstate), void (*leave)(P
 
 /* {=== Exceptions that come into Python code ===} */
 
-#if PY_VERSION_HEX < 0x030E0000
 static bool (*look_at_error)(PyThreadState *tstate, PyObject *exception);
-#endif
 
 #if PY_VERSION_HEX < 0x030C0000
 
@@ -172,7 +151,7 @@ void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
         tstate->c_tracefunc = NULL;
 }
 
-#elif PY_VERSION_HEX < 0x030E0000
+#else
 
 /* sys.monitoring knows six tools; it has names for four. */
 #define TOOL 4
@@ -213,37 +192,50 @@ static bool become_tool(void)
     return is_tool;
 }
 
-static uint8_t *tools_for_raise(PyThreadState *tstate)
+/* sys.monitoring.set_events would look through the code of all threads for places to instrument.  Up to 3.14 there are none
+ * for this event, so it is enough to say that we want it.  Since then what we want is looked up with the code, but it
+ * may be asked for one code alone: that which the thread is in. */
+#if PY_VERSION_HEX < 0x030F0000
+
+static void watch_raise(PyThreadState *tstate, bool on)
 {
-    return &tstate->interp->monitors.tools[PY_MONITORING_EVENT_RAISE];
+    uint8_t *tools = &tstate->interp->monitors.tools[PY_MONITORING_EVENT_RAISE];
+
+    *tools = on ? *tools | 1 << TOOL : *tools & ~(1 << TOOL);
 }
 
-/* sys.monitoring.set_events would look through the code of all threads for places to instrument; there are none for this. */
+#else
+
+static void watch_raise(PyThreadState *tstate, bool on)
+{
+    struct _PyInterpreterFrame *frame = CURRENT_FRAME(tstate);
+    PyObject *code = frame != NULL ? wf_frame_code(frame) : NULL, *result;
+
+    if (code == NULL || !PyCode_Check(code))
+        return;
+    result = PyObject_CallMethod(PySys_GetObject("monitoring"), "set_local_events", "iOi", TOOL, code,
+                                 on ? 1 << PY_MONITORING_EVENT_RAISE : 0);
+    if (result == NULL)
+        PyErr_Clear();
+    Py_XDECREF(result);
+}
+
+#endif
+
 void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
 {
+    PyObject *pending = PyErr_GetRaisedException(); /* of the C code that waits */
+
     look_at_error = look;
     if (become_tool())
-        *tools_for_raise(tstate) |= 1 << TOOL;
+        watch_raise(tstate, true);
+    PyErr_SetRaisedException(pending);
 }
 
 void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
 {
     if (!others)
-        *tools_for_raise(tstate) &= (uint8_t)~(1 << TOOL);
-}
-
-#else
-
-void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception))
-{
-    (void)tstate;
-    (void)look;
-}
-
-void wf_tstate_unwatch_errors(PyThreadState *tstate, bool others)
-{
-    (void)tstate;
-    (void)others;
+        watch_raise(tstate, false);
 }
 
 #endif

@@ -29,7 +29,7 @@ void wf_tstate_watch_calls(bool (*enter)(PyThreadState *tstate), void (*leave)(P
 
 /* From now on calls look(tstate, exception) for each exception that comes into Python code of the thread of `tstate`, the calling
  * one, or is raised there; it may be called for those of other threads too.  If that is true, it has set another, which is
- * raised instead.  Does nothing if the place is taken (by a tracer), or CPython has none (from 3.14 on).  With the GIL. */
+ * raised instead.  Does nothing if the place is taken (by a tracer).  With the GIL. */
 void wf_tstate_watch_errors(PyThreadState *tstate, bool (*look)(PyThreadState *tstate, PyObject *exception));
 
 /* Not any more in that thread; but `others` are still looked at. */
