@@ -37,8 +37,10 @@ PARKS = {
 parked = pytest.mark.parametrize("park", PARKS)
 
 
-def program_in(park, before="", others="weft.spawn(time.sleep, 30)"):
-    return f"{before}\nother = {others}\nother.daemon = True\nweft.sleep(0)\n{PARKS[park]}\n"
+def program_in(park, interruption):
+    # The interruption comes last: who is interrupted before `other` is a daemon waits for it.
+    other = "other = weft.spawn(time.sleep, 30)\nother.daemon = True\n"
+    return f"{other}{interruption}\nweft.sleep(0)\n{PARKS[park]}\n"
 
 
 INTERRUPT_SOON = """
@@ -74,10 +76,10 @@ def test_control_c_ends_what_main_is_parked_in(park):
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("before", [INTERRUPT_FROM_AN_OS_THREAD, INTERRUPT_BY_TIMER])
+@pytest.mark.parametrize("interruption", [INTERRUPT_FROM_AN_OS_THREAD, INTERRUPT_BY_TIMER])
 @pytest.mark.parametrize("park", ["weft.sleep", "lock", "recv", "join"])
-def test_control_c_while_everything_is_parked(park, before):
-    seen = run_program(program_in(park, before))
+def test_control_c_while_everything_is_parked(park, interruption):
+    seen = run_program(program_in(park, interruption))
     assert seen.status == -signal.SIGINT
     assert "KeyboardInterrupt\n" in seen.errors
 
