@@ -11,20 +11,10 @@
  */
 #include "elf_object.h"
 
+#include "cpu.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
-
-#if defined(__x86_64__)
-enum { JUMP_SLOT = R_X86_64_JUMP_SLOT, GLOB_DAT = R_X86_64_GLOB_DAT, ABSOLUTE = R_X86_64_64 };
-#elif defined(__aarch64__)
-enum {
-    JUMP_SLOT = R_AARCH64_JUMP_SLOT,
-    GLOB_DAT = R_AARCH64_GLOB_DAT,
-    ABSOLUTE = R_AARCH64_ABS64,
-};
-#else
-#error "elf_object.c: name this CPU's relocation types here"
-#endif
 
 enum { DATA, CALLS, TABLES }; /* indices of wf_elf_object.relocations */
 
@@ -126,7 +116,7 @@ static bool read_import(const struct wf_elf_object *object, const ElfW(Rela) *re
                         struct wf_elf_import *import)
 {
     unsigned type = ELF64_R_TYPE(relocation->r_info);
-    if ((type != JUMP_SLOT && type != GLOB_DAT && type != ABSOLUTE) || relocation->r_addend != 0)
+    if ((type != WF_JUMP_SLOT && type != WF_GLOB_DAT && type != WF_ABSOLUTE) || relocation->r_addend != 0)
         return false;
 
     const ElfW(Sym) *symbol = &object->symbols[ELF64_R_SYM(relocation->r_info)];

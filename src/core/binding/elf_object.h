@@ -9,7 +9,7 @@
  * Nothing is copied, and nothing is changed here.  A struct wf_elf_object is valid while the
  * object cannot be unloaded: inside the callback of dl_iterate_phdr, which holds ld.so's lock.
  *
- * Relocation types and the other marks of a CPU are named in elf_object.c and nowhere else.
+ * Relocation types are a processor's: cpu.h names them.
  */
 #ifndef WF_ELF_OBJECT_H
 #define WF_ELF_OBJECT_H

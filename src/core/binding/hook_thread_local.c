@@ -9,6 +9,7 @@
  */
 #include "hook.h"
 
+#include "cpu.h"
 #include "thread_local.h"
 
 /* What the psABI passes to __tls_get_addr; ld.so fills it in when it loads the object. */
@@ -26,7 +27,7 @@ static inline struct wf_fiber *green_thread(void)
 }
 
 /* Some compilers call it with the stack aligned to 8 bytes only; glibc copes, and so do we. */
-__attribute__((force_align_arg_pointer)) static void *hook___tls_get_addr(struct variable *variable)
+WF_CPU_ALIGNS_STACK static void *hook___tls_get_addr(struct variable *variable)
 {
     struct wf_fiber *fiber = green_thread();
 
