@@ -501,7 +501,7 @@ def test_the_watchdog_of_faulthandler_stays_an_os_thread():
     program = """
 import faulthandler, ctypes
 weft.install()
-thread = threading.Thread(target=lambda: ctypes.PyDLL(None).syscall(35, ctypes.byref(
+thread = threading.Thread(target=lambda: ctypes.PyDLL(None).syscall(SYS_NANOSLEEP, ctypes.byref(
     (ctypes.c_long * 2)(20, 0)), None))  # a raw system call with the GIL held: all is stuck
 faulthandler.dump_traceback_later(0.05, exit=True)
 thread.start()
