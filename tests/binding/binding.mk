@@ -49,7 +49,7 @@ $(BINDING_DIR)/test_got_fixed: BINDING_POSITION := -fno-pie -no-pie
 $(BINDING_TESTS): tests/binding/test_got.c $(BINDING_DIR)/provider.so
 	$(CC) $(BINDING_CFLAGS) $(BINDING_POSITION) -Wl,-rpath,'$$ORIGIN' -o $@ $^
 
-OURS := $(addprefix $(BINDING_DIR)/,got.o got_record.o policy.o elf_object.o thunk_x86_64.o got_ours.o)
+OURS := $(addprefix $(BINDING_DIR)/,got.o got_record.o policy.o elf_object.o tls_descriptor.o thunk_x86_64.o got_ours.o)
 
 $(BINDING_DIR)/ours.so: $(OURS)
 	$(CC) $(BINDING_CFLAGS) -shared -Wl,-z,now -o $@ $^

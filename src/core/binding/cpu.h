@@ -1,7 +1,7 @@
-/* cpu.h - what C code must know of a processor: three relocations, a few registers, and what a call looks like.
+/* cpu.h - what C code must know of a processor: four relocations, a few registers, and what a call looks like.
  *
- * What else depends on it is assembly, a file for each: context_<cpu>.S, thunk_<cpu>.S, lookup_<cpu>.S, vfork_<cpu>.S.
- * A port is these four and a part of this file.
+ * What else depends on it is assembly, a file for each: context_<cpu>.S, thunk_<cpu>.S, lookup_<cpu>.S, vfork_<cpu>.S, and
+ * where it has descriptors of thread-local variables, tls_resolver_<cpu>.S.  A port is these and a part of this file.
  *
  * Registers are those of a signal's context, which is a ucontext_t:
  *     wf_cpu_pc    where it was
@@ -13,12 +13,21 @@
 
 #include <elf.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <ucontext.h>
 
 #if defined(__x86_64__)
 
-enum { WF_JUMP_SLOT = R_X86_64_JUMP_SLOT, WF_GLOB_DAT = R_X86_64_GLOB_DAT, WF_ABSOLUTE = R_X86_64_64 };
+enum {
+    WF_JUMP_SLOT = R_X86_64_JUMP_SLOT,
+    WF_GLOB_DAT = R_X86_64_GLOB_DAT,
+    WF_ABSOLUTE = R_X86_64_64,
+    WF_TLS_DESCRIPTOR = R_X86_64_TLSDESC,
+};
+
+/* What to put into descriptors of thread-local variables (tls_descriptor.h); NULL: they are left alone. */
+#define WF_CPU_TLS_RESOLVER NULL
 
 static inline uintptr_t wf_cpu_pc(const ucontext_t *context)
 {
@@ -61,7 +70,16 @@ static inline bool wf_cpu_follows_call(uintptr_t address)
 
 #elif defined(__aarch64__)
 
-enum { WF_JUMP_SLOT = R_AARCH64_JUMP_SLOT, WF_GLOB_DAT = R_AARCH64_GLOB_DAT, WF_ABSOLUTE = R_AARCH64_ABS64 };
+enum {
+    WF_JUMP_SLOT = R_AARCH64_JUMP_SLOT,
+    WF_GLOB_DAT = R_AARCH64_GLOB_DAT,
+    WF_ABSOLUTE = R_AARCH64_ABS64,
+    WF_TLS_DESCRIPTOR = R_AARCH64_TLSDESC,
+};
+
+/* tls_resolver_aarch64.S */
+void wf_tls_resolver(void) __attribute__((visibility("hidden")));
+#define WF_CPU_TLS_RESOLVER ((void *)wf_tls_resolver)
 
 static inline uintptr_t wf_cpu_pc(const ucontext_t *context)
 {
