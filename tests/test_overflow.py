@@ -194,7 +194,7 @@ def test_of_a_deep_stack_the_middle_is_left_out(deep):
 
 
 def test_faulthandler_tells_as_well():
-    program = MAP + "threading.stack_size(64 << 10)\nsys.setrecursionlimit(10**6)\n"
+    program = MAP + "threading.stack_size(128 << 10)\nsys.setrecursionlimit(10**6)\n"
     seen = run_program(program + "weft.spawn(recurse).join()\n", faulthandler=True)
     if seen.status == -signal.SIGSEGV:
         assert "overflowed its stack" in seen.errors
