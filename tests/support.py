@@ -104,8 +104,8 @@ class Seen(NamedTuple):
     errors: str
 
 
-# For programs: refuse(number, error) makes the kernel refuse a system call from now on.  (Where there is
-# no poll, libc calls ppoll.)
+# For programs: refuse(number, error) makes the kernel refuse a system call from now on.
+# (Where there is no poll, libc calls ppoll.)
 REFUSED = {"x86_64": (7, 233, 56), "aarch64": (73, 21, 220)}[platform.machine()]
 REFUSE = f"SYS_POLL, SYS_EPOLL_CTL, SYS_CLONE = {REFUSED}"
 REFUSE += """
