@@ -189,8 +189,10 @@ deselected() {
 
 run_tests() {
     install_weft
+    set -f # names of tests have brackets in them
     # shellcheck disable=SC2046  # a list of words is what we want
     [ $# -gt 0 ] || set -- $(deselected)
+    set +f
     inside "$venv/bin/python" -m pytest -p no:cacheprovider "$@"
 }
 
