@@ -4,8 +4,8 @@ Each thing is asked to call back when it is done, and what has called is taken f
 was asked of things that are not done in the end is taken back, so waiting again and again for the
 same ones leaves nothing behind.
 
-The queue is ours: `queue.SimpleQueue` of CPython up to 3.12 waits for ever when the time it is given passes
-before it begins to wait.
+The queue is ours: `queue.SimpleQueue` of CPython up to 3.12 waits for ever when the time it is
+given passes before it begins to wait.
 """
 
 import time
