@@ -29,12 +29,13 @@ TYPED := src/weft src/pytest_weft.py tools examples docs/book/green_threads.py $
 
 # --- For people ---------------------------------------------------------------------------
 
-.PHONY: help run test torture test-libraries test-cpython test-sid bench lint asan docs pictures clean
+.PHONY: help run test torture test-libraries test-suites test-cpython test-sid bench lint asan docs pictures clean
 
 help:
 	@echo 'make run       the main job: one threaded program, on OS threads and on weft, compared'
 	@echo 'make test      everything, on each of: $(VERSIONS)'
 	@echo 'make test-libraries  database drivers and other libraries, unmodified, against real servers; then a soak'
+	@echo 'make test-suites  the own tests of pyzmq, trio, urllib3 and others, under weft run and without'
 	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
 	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  pytest on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
@@ -63,6 +64,10 @@ bench: # makes an environment of its own, with weft's peers in it
 # Makes an environment of its own as well; servers that are not installed come from Debian's packages.
 test-libraries:
 	$(PYTHON) tests/libraries/run.py --version $(VERSION) --soak 20
+
+# Also in an environment of its own.
+test-suites:
+	$(PYTHON) tests/libraries/suites.py --version $(VERSION)
 
 lint: .venv/$(VERSION)/.tools
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ import argparse
 from time import process_time_ns
 
 from harness import Benchmark, go_peer, run
+from values import through_runloom, through_trio
 
 
 class Options(argparse.Namespace):
@@ -58,44 +59,11 @@ def gevent(options: Options) -> float:
 
 
 def trio(options: Options) -> float:
-    from trio import open_memory_channel, open_nursery, run
-
-    async def main() -> float:
-        sender, receiver = open_memory_channel[int](0)
-
-        async def receive() -> None:
-            for _ in range(options.count):
-                await receiver.receive()
-
-        began = process_time_ns()
-        async with open_nursery() as nursery:
-            nursery.start_soon(receive)
-            for number in range(options.count):
-                await sender.send(number)
-        return (process_time_ns() - began) / options.count
-
-    return run(main)
+    return through_trio(0, options.count)
 
 
 def runloom(options: Options) -> float:
-    from runloom import Chan, fiber, run
-
-    channel = Chan(0)
-
-    def receive() -> None:
-        recv = channel.recv
-        for _ in range(options.count):
-            recv()
-
-    def main() -> None:
-        send = channel.send
-        fiber(receive)
-        for number in range(options.count):
-            send(number)
-
-    began = process_time_ns()
-    run(1, main)
-    return (process_time_ns() - began) / options.count
+    return through_runloom(0, options.count)
 
 
 def go(options: Options) -> float:

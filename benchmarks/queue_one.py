@@ -10,6 +10,7 @@ from time import process_time_ns
 from typing import TYPE_CHECKING, Any
 
 from harness import Benchmark, go_peer, run
+from values import through_runloom, through_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,44 +94,11 @@ def uvloop(options: Options) -> float:
 
 
 def trio(options: Options) -> float:
-    from trio import open_memory_channel, open_nursery, run
-
-    async def main() -> float:
-        sender, receiver = open_memory_channel[int](1)
-
-        async def receive() -> None:
-            for _ in range(options.count):
-                await receiver.receive()
-
-        began = process_time_ns()
-        async with open_nursery() as nursery:
-            nursery.start_soon(receive)
-            for number in range(options.count):
-                await sender.send(number)
-        return (process_time_ns() - began) / options.count
-
-    return run(main)
+    return through_trio(1, options.count)
 
 
 def runloom(options: Options) -> float:
-    from runloom import Chan, fiber, run
-
-    channel = Chan(1)
-
-    def receive() -> None:
-        recv = channel.recv
-        for _ in range(options.count):
-            recv()
-
-    def main() -> None:
-        send = channel.send
-        fiber(receive)
-        for number in range(options.count):
-            send(number)
-
-    began = process_time_ns()
-    run(1, main)
-    return (process_time_ns() - began) / options.count
+    return through_runloom(1, options.count)
 
 
 def go(options: Options) -> float:

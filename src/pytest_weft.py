@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--weft-timeout",
         metavar="SECONDS",
         type=float,
-        help="as --weft, and after so many seconds of one test show all green threads and stop",
+        help="as --weft, and a test that takes longer is cancelled and shows all green threads",
     )
 
 

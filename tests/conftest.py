@@ -104,6 +104,14 @@ def parked():
 
 
 @pytest.fixture
+def reported(monkeypatch):
+    """The exceptions that reach threading.excepthook."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_value))
+    return seen
+
+
+@pytest.fixture
 def closing():
     """Closes at the end of the test whatever is entered here."""
     with contextlib.ExitStack() as stack:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import pytest
+
 import weft
 
 PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
@@ -86,6 +88,10 @@ def green(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     thread = weft.spawn(fn, *args)
     settle()
     return lambda: thread.result(PROMPT_SECONDS)
+
+
+# What OS threads do says what is right.
+starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 
 class Interrupted(Exception):

@@ -42,14 +42,6 @@ def cancelled(fn, *args):
     return thread
 
 
-@pytest.fixture
-def reported(monkeypatch):
-    """The exceptions that reach threading.excepthook."""
-    seen = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_value))
-    return seen
-
-
 # --- What is cancelled ---------------------------------------------------------------------
 
 

@@ -386,9 +386,10 @@ def test_it_shows_in_a_dump():
     program = (
         AWAY
         + """
-away(200)
+away(900)
 weft.dump(sys.stdout)
-gate.set()
+sys.stdout.flush()
+os._exit(0)
 """
     )
     seen = run_program(program)

@@ -3,10 +3,8 @@
 import gc
 import queue
 import random
-import re
 import weakref
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -23,18 +21,17 @@ from support import (
     PROMPT_SECONDS,
     Interrupted,
     fail,
-    green,
     in_os_thread,
     results,
     settle,
     spawn_each,
+    starts,
     together,
     wait_until,
 )
 
 import weft
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 sizes = pytest.mark.parametrize("size", [0, 1, 3])
 
 
@@ -200,15 +197,6 @@ def test_representation_and_annotation():
     assert weft.Channel[int].__args__ == (int,)
     with pytest.raises(ValueError, match="negative"):
         weft.Channel(-1)
-
-
-def test_the_documentation_is_right():
-    text = (Path(__file__).parent.parent / "docs" / "channels.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(compile(block, "channels.md", "exec"), names)
 
 
 # --- Interrupts -----------------------------------------------------------------------------

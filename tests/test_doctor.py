@@ -41,6 +41,17 @@ def test_a_problem_changes_the_exit_status(tmp_path):
     assert seen.stdout.splitlines()[-1].startswith("1 problem, ")
 
 
+def test_a_reader_may_have_seen_enough(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "weft", "doctor"]
+    with os.fdopen(writer) as output:
+        seen = subprocess.run(
+            command, cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (seen.returncode, seen.stderr) == (0, "")
+
+
 def test_verbose_lists_libraries_and_symbols(tmp_path):
     plain, verbose = (run_doctor(*flags, cwd=tmp_path) for flags in ([], ["-v"]))
     assert "sem_wait" not in plain.stdout

@@ -10,20 +10,17 @@ import pytest
 from support import (
     NO_FORK_WARNING,
     PROMPT_SECONDS,
-    green,
-    in_os_thread,
     results,
     run_program,
     settle,
     spawn_each,
+    starts,
 )
 
 import weft
 
 crypto = ctypes.CDLL(_ssl.__file__)  # finds what _ssl was linked with
 crypto.ERR_peek_error.restype = crypto.ERR_get_error.restype = ctypes.c_ulong
-
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 
 def fail(reason):

@@ -18,6 +18,7 @@ from support import (
     run_program,
     settle,
     spawn_each,
+    starts,
     together,
     wait_until,
 )
@@ -29,7 +30,6 @@ SHORT_MS = 5
 LONG_MS = PROMPT_SECONDS * 1000
 CLOCKS = [time.CLOCK_REALTIME, time.CLOCK_MONOTONIC]
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 clocks = pytest.mark.parametrize("clock", CLOCKS, ids=["realtime", "monotonic"])
 types = pytest.mark.parametrize("kind", [NORMAL, RECURSIVE, ERRORCHECK])
 shares = pytest.mark.parametrize("shared", [0, 1], ids=["private", "shared"])

@@ -60,6 +60,30 @@ def test_a_reader_sees_the_end_of_a_pipe(pipe):
     assert thread.result(PROMPT_SECONDS) == b""
 
 
+def close_unseen(fd):
+    """Close it in an OS thread of which weft knows nothing."""
+    with weft.os_threads():
+        thread = threading.Thread(target=os.close, args=(fd,))
+        thread.start()
+    thread.join()
+
+
+def test_a_number_that_was_a_tcp_socket():
+    def use_it_again():
+        with socket.socket() as new:  # seen to be made, and so known
+            number = new.detach()
+        close_unseen(number)
+        reader, writer = os.pipe()
+        try:
+            assert number in {reader, writer}
+            return [(os.write(writer, b"argh"), os.read(reader, 10)) for _ in range(2)]
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+    assert weft.spawn(use_it_again).result(PROMPT_SECONDS) == [(4, b"argh")] * 2
+
+
 def test_a_big_write_is_whole(pipe):
     reader, writer = pipe
     data = random.Random(1).randbytes(BIG)

@@ -5,13 +5,11 @@ import errno
 import time
 
 import pytest
-from support import green, in_os_thread, results, settle
+from support import green, results, settle, starts
 
 import weft
 
 SHORT_MS = 5
-
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 
 @pytest.mark.parametrize("join", ["run_and_join", "thrd_run_and_join"])

@@ -17,6 +17,7 @@ from support import (
     run_program,
     settle,
     spawn_each,
+    starts,
 )
 
 import weft
@@ -26,7 +27,6 @@ INHERIT, ROBUST, SHARED = 1, 1, 1
 SHORT_MS = 5
 LONG_MS = PROMPT_SECONDS * 1000
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 owned = pytest.mark.parametrize("kind", [RECURSIVE, ERRORCHECK])
 protocols = pytest.mark.parametrize("protocol", [0, INHERIT])
 

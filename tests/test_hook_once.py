@@ -1,11 +1,9 @@
 """What is done only once, and barriers, in C libraries."""
 
 import pytest
-from support import NO_FORK_WARNING, green, in_os_thread, results, run_program
+from support import NO_FORK_WARNING, green, in_os_thread, results, run_program, starts
 
 import weft
-
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 
 @pytest.mark.parametrize("once", ["do_once", "c11_do_once"])

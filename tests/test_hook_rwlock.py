@@ -8,7 +8,7 @@ import errno
 import time
 
 import pytest
-from support import PROMPT_SECONDS, green, in_os_thread, results, settle, spawn_each
+from support import PROMPT_SECONDS, in_os_thread, results, settle, spawn_each, starts
 
 import weft
 
@@ -16,7 +16,6 @@ PREFER_READER, PREFER_WRITER, PREFER_WRITER_NONRECURSIVE = range(3)
 SHORT_MS = 5
 LONG_MS = PROMPT_SECONDS * 1000
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 locks_of_all_kinds = pytest.mark.parametrize(
     ("preference", "shared"),
     [(PREFER_READER, 0), (PREFER_WRITER_NONRECURSIVE, 0), (PREFER_READER, 1)],

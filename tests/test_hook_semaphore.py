@@ -20,6 +20,7 @@ from support import (
     run_program,
     settle,
     spawn_each,
+    starts,
     together,
 )
 
@@ -28,38 +29,7 @@ import weft
 SHORT = 0.005
 
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
-
-
-# --- Lock ---------------------------------------------------------------------------------
-
-
-@starts
-def test_a_lock_is_waited_for(start):
-    lock = threading.Lock()
-    lock.acquire()
-    acquired = start(lock.acquire, True, PROMPT_SECONDS)
-    lock.release()
-    assert acquired() is True
-    lock.release()
-
-
-@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, threading.Semaphore])
-def test_a_lock_is_held_by_one_at_a_time(make):
-    lock = make()
-    inside = most = 0
-
-    def enter(_):
-        nonlocal inside, most
-        for _ in range(10):
-            with lock:
-                inside += 1
-                most = max(most, inside)
-                weft.yield_now()
-                inside -= 1
-
-    results(spawn_each(enter, range(10)))
-    assert most == 1
+# --- Lock: what all locks have in common is in conformance/test_locks.py ------------------
 
 
 @pytest.mark.parametrize("make", [threading.Lock, threading.RLock, threading.Semaphore])
@@ -83,22 +53,6 @@ def test_without_waiting(parked):
     assert lock.acquire(blocking=False)
     assert not lock.acquire(blocking=False)
     assert not weft.spawn(lock.acquire, blocking=False).result()
-
-
-def test_waiters_get_a_lock_in_order():
-    lock = threading.Lock()
-    record = []
-
-    def enter(number):
-        with lock:
-            record.append(number)
-
-    lock.acquire()
-    threads = spawn_each(enter, range(10))
-    settle()
-    lock.release()
-    results(threads)
-    assert record == list(range(10))
 
 
 def test_a_release_is_not_lost_with_one_who_gave_up():

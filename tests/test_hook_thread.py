@@ -4,6 +4,7 @@ import _thread
 import concurrent.futures
 import contextlib
 import contextvars
+import errno
 import os
 import queue
 import subprocess
@@ -15,7 +16,7 @@ import weakref
 from multiprocessing.pool import ThreadPool
 
 import pytest
-from support import PROMPT_SECONDS, results, run_program, settle
+from support import PROMPT_SECONDS, libc, results, run_program, settle
 
 import weft
 
@@ -538,6 +539,33 @@ def test_cpu_clock_of_a_thread(installed):
     assert time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) > 0
     gate.set()
     assert ended(thread)
+
+
+def test_names_that_libraries_give(installed):
+    """By ctypes, with threading's identities; the OS thread keeps its own."""
+    from ctypes import c_char_p, c_size_t, c_void_p, create_string_buffer
+
+    set_name, get_name = libc.pthread_setname_np, libc.pthread_getname_np
+    set_name.argtypes, get_name.argtypes = [c_void_p, c_char_p], [c_void_p, c_char_p, c_size_t]
+
+    def name_of(ident):
+        buffer = create_string_buffer(16)
+        assert get_name(ident, buffer, 15) == errno.ERANGE
+        assert get_name(ident, buffer, 16) == 0
+        return buffer.value
+
+    gate = threading.Event()
+    named, nameless = [started(gate.wait) for _ in range(2)]
+    settle()
+    here = name_of(threading.get_ident())
+    assert set_name(named.ident, b"a name too long..") == errno.ERANGE
+    assert set_name(named.ident, b"argh") == 0
+    assert name_of(named.ident) == b"argh"
+    assert set_name(named.ident, b"") == 0
+    assert name_of(named.ident) == b""
+    assert name_of(nameless.ident) == name_of(threading.get_ident()) == here
+    gate.set()
+    assert ended(named) and ended(nameless)
 
 
 def test_no_warning_about_fork_for_green_threads(installed):

@@ -1,6 +1,7 @@
 """The package as a whole: its names, its stub, its version."""
 
 import ast
+import graphlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -57,6 +58,31 @@ def test_functions_can_be_asked_for_help(name):
     function = getattr(weft, name)
     assert function.__doc__
     assert inspect.signature(function) is not None
+
+
+def imported(path):
+    """Which of weft's modules a file imports when it is imported itself; "" for the facade."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "weft":
+            names = [f"weft.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "weft":
+                yield name.removeprefix("weft").removeprefix(".")
+
+
+def test_arrows_point_one_way_and_none_to_the_facade():
+    # `from weft import _core` names a module: the package is only the way to it.
+    paths = [path for path in STUB.parent.glob("*.py") if path.stem != "__init__"]
+    arrows = {path.stem: set(imported(path)) for path in paths}
+    modules = {*arrows, "_core"}
+    assert {stem: names - modules for stem, names in arrows.items() if names - modules} == {}
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError
 
 
 def test_version_is_the_installed_one():

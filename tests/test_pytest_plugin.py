@@ -1,6 +1,7 @@
 """The pytest plugin, seen from outside: each test here runs pytest in a process of its own."""
 
 import re
+import sys
 
 import pytest
 
@@ -232,3 +233,10 @@ def test_a_seed_decides_and_is_told_with_a_failure(pytester):
     assert re.search(rf"^--weft-seed {seed}$", seen.stdout.str(), re.MULTILINE)
     again = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--weft-seed", str(seed))
     again.assert_outcomes(failed=1)
+
+
+def test_weft_run_is_nothing_to_be_warned_of(pytester):
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    command = [sys.executable, "-m", "weft", "run", "-m", "pytest", "-p", "no:cacheprovider"]
+    pytester.run(*command).assert_outcomes(passed=1)

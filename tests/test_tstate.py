@@ -6,6 +6,7 @@ The common shape: two green threads do the same thing and switch in the middle o
 import asyncio
 import contextlib
 import copy
+import ctypes
 import decimal
 import functools
 import gc
@@ -645,6 +646,15 @@ def test_current_exceptions_shows_the_parked():
     thread.join()
     error = shown[1] if isinstance(shown, tuple) else shown
     assert error.args == ("argh",)
+
+
+def test_the_finished_is_nobody():
+    """Its identity may go to another thread, while its thread state waits for a new life."""
+    thread = weft.spawn(int)
+    thread.join()
+    assert thread.ident not in sys._current_exceptions()
+    found = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), None)
+    assert found == 0
 
 
 def test_faulthandler_shows_the_parked():

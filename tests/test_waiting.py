@@ -23,13 +23,6 @@ def gate():
     settle()
 
 
-@pytest.fixture
-def reported(monkeypatch):
-    seen = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_value))
-    return seen
-
-
 def test_waits_for_all(gate):
     future, thread = Future(), weft.spawn(gate.wait)
     weft.spawn(lambda: (future.set_result(1), gate.set()))

@@ -22,11 +22,11 @@ SOURCES = Path(__file__).parents[2] / "src" / "weft"
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def homes() -> dict[str, str]:
-    """For each public name the file that describes it, as `weft/__init__.py` imports them."""
+def homes(facade: str) -> dict[str, str]:
+    """For each name that a module imports the file that describes it, as the module says."""
     found = {}
-    for node in ast.walk(ast.parse((SOURCES / "__init__.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
+    for node in ast.walk(ast.parse((SOURCES / facade).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("weft"):
             module = node.module.rpartition(".")[2]
             stub = SOURCES / f"{module}.pyi"
             file = stub.name if stub.exists() else f"{module}.py"
@@ -36,12 +36,16 @@ def homes() -> dict[str, str]:
 
 def home(name: str) -> str:
     """The file that describes a name; what is in no module can only be something _core returns."""
-    module, _, _ = name.rpartition(".")
-    return f"{module}.py" if module else homes().get(name, "_core.pyi")
+    module, _, last = name.rpartition(".")
+    if module:
+        return homes(f"{module}.py").get(last, f"{module}.py")
+    return homes("__init__.py").get(name, "_core.pyi")
 
 
-def definition(name: str) -> ast.stmt:
-    """What defines the name; of several overloads the one with the docstring."""
+def definitions(name: str) -> list[ast.stmt]:
+    """What defines the name; of overloads those with a docstring, and the general one, which typing
+    wants last, first.
+    """
     file, last = SOURCES / home(name), name.rpartition(".")[2]
     found = [
         node
@@ -50,7 +54,7 @@ def definition(name: str) -> ast.stmt:
     ]
     if not found:
         raise LookupError(f"{file} does not define {name}")
-    return next((node for node in found if ast.get_docstring(node)), found[0])
+    return [node for node in found[::-1] if ast.get_docstring(node)] or found
 
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> str:
@@ -91,15 +95,17 @@ def members(node: ast.ClassDef) -> Iterator[str]:
 
 
 def description(name: str) -> Iterator[str]:
-    node = definition(name)
-    text = ast.get_docstring(node) or ""
-    full_name = f"weft.{name}" if "." in name or name in homes() else name
-    if isinstance(node, ast.ClassDef):
-        yield from described("class", full_name, text)
-        for line in members(node):
-            yield f"   {line}".rstrip()
-    else:
-        yield from described("function", full_name + signature(node, method=False), text)
+    full_name = f"weft.{name}" if "." in name or name in homes("__init__.py") else name
+    for i, node in enumerate(definitions(name)):
+        text = ast.get_docstring(node) or ""
+        if isinstance(node, ast.ClassDef):
+            yield from described("class", full_name, text)
+            for line in members(node):
+                yield f"   {line}".rstrip()
+        else:
+            again = "\n   :no-index:" if i else ""
+            head = full_name + signature(node, method=False) + again
+            yield from described("function", head, text)
 
 
 class Stub(SphinxDirective):

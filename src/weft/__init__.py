@@ -15,6 +15,9 @@ socket, a sleep, a query in a C extension) now parks a green thread, and another
 
 This file only re-exports.  What the names mean stands in `_core.pyi`; the machinery is
 written in C under ``src/core``, and the few places where it touches `threading` in `_threads`.
+
+For pytest, which rewrites the packages of its plugins and complains of those that ``weft run`` has
+imported before it: PYTEST_DONT_REWRITE.
 """
 
 import importlib

@@ -9,7 +9,8 @@ runs Python; times are relative and in seconds, fractions allowed.
 """
 
 import _thread
-from asyncio import AbstractEventLoop, Task
+from asyncio import AbstractEventLoop, Handle, Task, TimerHandle
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from threading import Thread
 from types import CodeType, FrameType, TracebackType
@@ -806,9 +807,15 @@ def _remove_done_callback(
 def _spawned() -> list[GreenThread[Any]]:
     """The green threads made by `spawn` that are alive."""
 
-def _first_step(loop: AbstractEventLoop, coroutine: Awaitable[_T], /) -> _T | Any:
+def _first_step(
+    loop: AbstractEventLoop,
+    ready: deque[Handle],
+    scheduled: list[TimerHandle],
+    coroutine: Awaitable[_T],
+    /,
+) -> _T | Any:
     """Run a coroutine until it first waits, as the current task of `loop`, which only the caller
-    uses now.
+    uses now.  `ready` and `scheduled` are the loop's queues of what is to be called.
 
     Returns what it returns; or, if it waits, what the callable that was lent makes of the loop, of
     it, of what it handed out, and of the task, which is not initialised yet; that callable is not

@@ -44,12 +44,15 @@ import threading
 from asyncio import Task, _enter_task, _get_running_loop, _leave_task, _set_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from weft import _core
 from weft._core import _first_step
 from weft._future_wait import Wait, wait_for
 from weft._offload import os_threads
+
+if TYPE_CHECKING:
+    from collections import deque
 
 T = TypeVar("T")
 
@@ -114,6 +117,8 @@ class SharedLoop(asyncio.SelectorEventLoop):
     """An asyncio loop with a baton, and a green thread of its own that turns it."""
 
     # asyncio's own, which its loops have had since there is asyncio
+    _ready: "deque[asyncio.Handle]"
+    _scheduled: list[asyncio.TimerHandle]
     _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
     _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
@@ -249,7 +254,7 @@ def await_(awaitable: Awaitable[T]) -> T:
     try:
         loop = _shared or shared_loop()
         with loop.baton:
-            outcome: Any = _first_step(loop, coroutine)
+            outcome: Any = _first_step(loop, loop._ready, loop._scheduled, coroutine)
             if type(outcome) is not Wait:
                 return outcome  # type: ignore[no-any-return]
     except BaseException:

@@ -50,8 +50,17 @@ def main(*, module: str | None, verbose: bool, as_json: bool) -> int:
         "Packages": _packages.findings(),
         "This machine": _machine.findings(),
     }
-    print(_as_json(sections) if as_json else _as_text(sections, verbose=verbose))
+    _print(_as_json(sections) if as_json else _as_text(sections, verbose=verbose))
     return 1 if _count(sections, "problem") else 0
+
+
+def _print(text: str) -> None:
+    """To a reader who may have seen enough, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left over is flushed at exit, and shall not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- Hooks -------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def wait_all_parked() -> None:
 
 
 class Sequencer:
-    """Makes blocks of code run in a certain order, in whatever green threads they stand.
+    """Makes blocks of code run in a certain order, in whatever green threads they stand::
 
         seq = Sequencer()
         # in one green thread      # in another

@@ -9,17 +9,16 @@ import pytest
 from support import (
     INSTANT_SECONDS,
     PROMPT_SECONDS,
-    green,
     in_os_thread,
     results,
     settle,
     spawn_each,
+    starts,
     together,
 )
 
 import weft
 
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 kinds = pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
 
 

@@ -10,17 +10,15 @@ import pytest
 from support import (
     INSTANT_SECONDS,
     PROMPT_SECONDS,
-    green,
     in_os_thread,
     results,
     settle,
     spawn_each,
+    starts,
     together,
 )
 
 import weft
-
-starts = pytest.mark.parametrize("start", [green, in_os_thread])
 
 ORDERS = {"Queue": [2, 3, 1], "LifoQueue": [1, 3, 2], "PriorityQueue": [1, 2, 3]}
 

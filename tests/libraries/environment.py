@@ -1,4 +1,5 @@
-"""The virtual environment the libraries are measured in: .venv/libraries-VERSION.
+"""The virtual environments the libraries are in: .venv/libraries-VERSION to measure them, and
+.venv/suites-VERSION for their own test-suites, which want much else.
 
 weft in it is built from this checkout, as a user would have it.  The command itself runs in it too,
 once it exists, so `enter` starts the command a second time with that interpreter.
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import debian
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from case import Case
     from web_case import WebCase
@@ -32,9 +33,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def enter(version: str, *, build: bool) -> None:
+def enter(version: str, *, build: bool, name: str = "libraries") -> None:
     """Return in the environment of that version; outside of it, make it and start again there."""
-    folder = REPO / ".venv" / f"libraries-{version}"
+    folder = REPO / ".venv" / f"{name}-{version}"
     if Path(sys.prefix) == folder:
         return
     python = folder / "bin" / "python"
@@ -101,14 +102,19 @@ def provide(cases: Iterable[Case | WebCase]) -> dict[str, str]:
 
 def install(case: Case | WebCase) -> None:
     """Unless that was done before: what is installed stays, so that numbers can be compared."""
-    names = " ".join(case.packages)
-    stamp = Path(sys.prefix) / f".installed-{names}".replace("/", "_")
     for package in case.debian:
         debian.provide(package)
+    places = {"root": debian.ROOT, "libraries": debian.LIBRARIES}
+    extra = {name: value.format(**places) for name, value in case.pip_environment.items()}
+    install_packages(case.packages, extra)
+
+
+def install_packages(packages: Sequence[str], extra: dict[str, str] | None = None) -> None:
+    """Unless that was done before."""
+    names = " ".join(packages)
+    stamp = Path(sys.prefix) / f".installed-{names}".replace("/", "_")
     if not names or stamp.exists():
         return
     say(f"installing {names} ...")
-    places = {"root": debian.ROOT, "libraries": debian.LIBRARIES}
-    extra = {name: value.format(**places) for name, value in case.pip_environment.items()}
-    pip(sys.executable, "install", *case.packages, extra=extra)
+    pip(sys.executable, "install", *packages, extra=extra)
     stamp.touch()

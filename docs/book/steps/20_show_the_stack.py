@@ -37,7 +37,8 @@ def read_map():
         for line in file:
             addresses, permissions, _, _, _, *name = line.split()
             lo, hi = (int(address, 16) for address in addresses.split("-"))
-            yield lo, hi, os.path.basename(name[0]) if name else "memory", "x" in permissions
+            what = os.path.basename(name[0]) if name else "unnamed memory"
+            yield lo, hi, what, "x" in permissions
 
 
 def meaning(word, places):

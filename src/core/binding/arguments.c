@@ -52,6 +52,19 @@ int wf_bind(const struct wf_signature *signature, PyObject *const *args, Py_ssiz
     return 0;
 }
 
+int wf_bind_count(const struct wf_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                  Py_ssize_t *count)
+{
+    PyObject *bound;
+
+    wf_assert(signature->count == 1, "a signature of one argument");
+    if (wf_bind(signature, args, nargs, kwnames, &bound) < 0)
+        return -1;
+    if (bound != NULL)
+        *count = PyNumber_AsSsize_t(bound, PyExc_OverflowError);
+    return bound != NULL && *count == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
 /* {=== May I wait, and how long? ===} */
 
 static inline int truth(PyObject *value)

@@ -1,4 +1,4 @@
-/* arguments.h - what the methods of locks, queues and channels make of the arguments Python gives them.
+/* arguments.h - what methods that are called very often make of the arguments Python gives them.
  *
  * A method that is called a million times a second takes its arguments as a vector.  These functions bind such a vector to
  * names, and read "may I wait, and how long?" as threading and queue write it.
@@ -23,6 +23,11 @@ struct wf_signature {
 /* Binds the arguments to bound[0] ... bound[count - 1], NULL where there is none.  Borrowed.  0, or -1 with TypeError. */
 int wf_bind(const struct wf_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
             PyObject **bound);
+
+/* Binds the one argument of a signature that has no more, an int, to `count`, which stays as it is without one.  0, or -1
+ * with an exception. */
+int wf_bind_count(const struct wf_signature *signature, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                  Py_ssize_t *count);
 
 /* For bound values `block` and `timeout` of the module queue: the deadline, or WF_AT_ONCE; -1 with an exception. */
 int64_t wf_queue_deadline(PyObject *block, PyObject *timeout);

@@ -1,13 +1,13 @@
 /* bystander.c - see bystander.h. */
 #include "bystander.h"
 
+#include "task_syscall.h"
+
 #include "../engine/base.h"
 #include "../engine/list.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -56,21 +56,12 @@ int wf_bystand(sem_t *sem, int (*wait)(sem_t *))
 
 /* {=== Looking ===} */
 
-/* /proc/self/task/TID/syscall is "running", or begins with a number in decimal and the arguments in hexadecimal. */
 static bool sleeps_at(pid_t tid, const void *address)
 {
-    char path[64], line[64], *rest;
-    ssize_t len;
-    int fd;
+    char line[WF_TASK_SYSCALL_SIZE], *rest;
 
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    len = read(fd, line, sizeof line - 1);
-    close(fd);
-    line[len > 0 ? len : 0] = '\0';
-    return strtol(line, &rest, 10) == SYS_futex && rest != line && (void *)strtoul(rest, NULL, 16) == address;
+    return wf_task_syscall(tid, line) && strtol(line, &rest, 10) == SYS_futex && rest != line
+           && (void *)strtoul(rest, NULL, 16) == address;
 }
 
 static bool is_certain(const struct bystander *bystander)

@@ -90,6 +90,7 @@ unsigned wf_cancel_tellings(void)
 
 static void untell(struct wf_belongings *own)
 {
+    wf_assert(own->told > 0 && tellings > 0, "nobody has told the fiber of a cancellation");
     own->told = 0;
     tellings--;
 }
@@ -149,7 +150,10 @@ int wf_cancel_raise(struct wf_fiber *self)
     if (!wf_cancel_is_due(self))
         return 0;
     if (!wf_cancel_take(self)) {
-        bool any = deliver(wf_fiber_has(self), wf_now_ns());
+        struct wf_belongings *own = wf_fiber_has(self);
+        bool any;
+        wf_assert(own != NULL, "something is due that is nowhere noted (C3)");
+        any = deliver(own, wf_now_ns());
         wf_cancel_update(self);
         if (!any)
             return 0;
@@ -220,6 +224,7 @@ bool wf_scope_enter(struct wf_scope *scope, struct wf_fiber *self)
 
     if (own == NULL)
         return false;
+    wf_assert(scope->serial == 0, "a scope is in one list only, once (C2)");
     scope->fiber = self;
     scope->serial = self->serial;
     scope->entered = deliveries;
@@ -240,10 +245,9 @@ void wf_scope_leave(struct wf_scope *scope)
 
     if (wf_scope_is_entered(scope)) {
         link = &wf_fiber_has(scope->fiber)->scopes;
-        while (*link != NULL && *link != scope)
-            link = &(*link)->outer;
-        if (*link == scope)
-            *link = scope->outer;
+        for (; *link != scope; link = &(*link)->outer)
+            wf_assert(*link != NULL, "an entered scope is not in its fiber's list (C2)");
+        *link = scope->outer;
         wf_cancel_update(scope->fiber);
     }
     scope->serial = 0;
@@ -268,6 +272,7 @@ bool wf_scope_absorbs(struct wf_scope *scope, struct wf_fiber *self)
 {
     struct wf_belongings *own = wf_fiber_has(self);
 
+    wf_assert(!wf_scope_is_entered(scope), "a cancellation comes out of a scope that was not left");
     if (scope->delivered == 0 && !reach(scope, wf_now_ns()))
         return false;
     if (!scope->shield && deliver(own, wf_now_ns()))

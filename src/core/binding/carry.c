@@ -96,6 +96,7 @@ static void carry(struct carrier *self)
     struct wf_fiber *fiber = self->fiber;
     uint64_t park_id = fiber->park_id;
 
+    wf_assert(fiber->state == WF_AWAY, "a fiber is carried that is not away");
     carrying = self;
     self->since_ns = wf_real_now_ns();
     wf_context_switch(&self->context, &fiber->vessel->context);
@@ -180,6 +181,7 @@ static struct carrier *take_carrier(void)
     pthread_mutex_lock(&pool.lock);
     carrier = pool.idle;
     if (carrier != NULL) {
+        wf_assert(pool.now.idle > 0, "an idle carrier that was not counted");
         pool.idle = carrier->next_idle;
         pool.now.idle--;
     }
@@ -231,6 +233,7 @@ void __attribute__((noinline)) wf_carry_home(void)
     struct carrier *carrier = wf_carrier_here();
     struct luggage luggage;
 
+    wf_assert(carrier != NULL, "only who is carried can go home");
     pack(&luggage);
     wf_go_home(carrier->fiber, &carrier->context);
     unpack(&luggage);

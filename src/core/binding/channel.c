@@ -42,6 +42,14 @@ static bool has_room(const struct channel *self)
     return (Py_ssize_t)self->left.len < self->maxsize;
 }
 
+/* C1 and C2; for debug builds. */
+static inline void check(struct channel *self)
+{
+    wf_check(wf_wait_queue_first(&self->receivers) == NULL || self->left.len == 0, "what is left was not given out (C1)");
+    wf_check(wf_wait_queue_first(&self->senders) == NULL || !has_room(self), "a sender waits though there is room (C2)");
+    (void)self;
+}
+
 static void give(struct wf_place *receiver, PyObject *value)
 {
     receiver->value = Py_NewRef(value);
@@ -53,6 +61,7 @@ static int send_now(struct channel *self, PyObject *value)
 {
     struct wf_place *receiver;
 
+    check(self);
     if (wf_unlikely(self->closed)) {
         PyErr_SetNone(wf_shut_down);
         return -1;
@@ -85,9 +94,12 @@ static PyObject *take_from_sender(struct wf_place *sender)
 static void let_one_send(struct channel *self)
 {
     struct wf_place *sender = wf_wait_queue_first(&self->senders);
+    bool kept;
 
-    if (sender != NULL && has_room(self))
-        wf_ring_push_back(&self->left, take_from_sender(sender)); /* where one was just taken out */
+    if (sender == NULL || !has_room(self))
+        return;
+    kept = wf_ring_push_back(&self->left, take_from_sender(sender));
+    wf_assert(kept, "no memory where a value was just taken out");
 }
 
 /* A value, or NULL without an exception. */
@@ -96,6 +108,7 @@ static PyObject *receive_now(struct channel *self)
     struct wf_place *sender;
     PyObject *value;
 
+    check(self);
     if (self->left.len > 0) {
         value = wf_ring_pop_front(&self->left);
         let_one_send(self);
@@ -111,6 +124,7 @@ static void give_back(struct channel *self, struct wf_place *place)
     struct wf_place *receiver = wf_wait_queue_first(&self->receivers);
     PyObject *value = place->value;
 
+    wf_assert(value != NULL, "a receiver was given nothing");
     place->value = NULL;
     if (receiver != NULL) {
         receiver->value = value;
@@ -193,6 +207,7 @@ static PyObject *receive_wait(struct channel *self, int64_t deadline_ns)
         give_back(self, &place);
     if (end == WF_WAIT_SERVED && wait.served == WF_REFUSED)
         PyErr_SetNone(wf_shut_down);
+    wf_assert(end != WF_WAIT_EXPIRED || place.value == NULL, "who was served says that his time was up");
     return place.value;
 }
 

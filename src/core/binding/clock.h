@@ -4,7 +4,7 @@
  * the program:
  *   - what programs read (clock_gettime, gettimeofday, time) tells it, by hooks that are installed when the first virtual
  *     clock is started: until then a reading of the clock costs what it costs without weft;
- *   - who is about to sleep because nobody can run moves it to the next deadline instead (sched.c);
+ *   - who is about to sleep because nobody can run moves it to the next deadline instead (sched_look.c);
  *   - while something outside is waited for - a call on an OS thread, another process, an OS thread - that takes
  *     the time it takes, so virtual time passes at the speed of the real one.  Who parks for such counts himself in
  *     the worker's `outside`.

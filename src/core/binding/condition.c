@@ -197,6 +197,7 @@ static int wait_until(struct condition *self, int64_t deadline_ns)
         return -1;
     }
     end = wf_wait_until_served(worker, &wait, WF_PARK_NOTIFY, self, deadline_ns);
+    wf_assert(end != WF_WAIT_SERVED || wait.served == WF_GIVEN, "a condition only ever notifies");
     if (take_back(self, &hold) < 0) {
         if (wait.served == WF_GIVEN)
             notify_some(self, 1);
@@ -256,12 +257,9 @@ PyDoc_STRVAR(notify_doc,
 static PyObject *condition_notify(struct condition *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"notify", {"n"}, 1, 0};
-    PyObject *bound;
     Py_ssize_t count = 1;
 
-    if (wf_bind(&signature, args, nargs, kwnames, &bound) < 0)
-        return NULL;
-    if (bound != NULL && (count = PyNumber_AsSsize_t(bound, PyExc_OverflowError)) == -1 && PyErr_Occurred())
+    if (wf_bind_count(&signature, args, nargs, kwnames, &count) < 0)
         return NULL;
     if (check_owned(self, "cannot notify on un-acquired lock") < 0)
         return NULL;

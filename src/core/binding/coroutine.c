@@ -17,27 +17,20 @@ static struct {
     PyObject *watch_async_gens;          /* callable(): of the calling thread */
 } lent;
 
-static PyObject *name_scheduled, *name_ready, *name_wake, *name_close;
+static PyObject *name_wake, *name_close;
 
-/* How many timers a loop has; -1 with an exception. */
-static Py_ssize_t count_timers(PyObject *loop)
-{
-    PyObject *scheduled = PyObject_GetAttr(loop, name_scheduled);
-    Py_ssize_t count = scheduled ? PyObject_Size(scheduled) : -1;
-
-    Py_XDECREF(scheduled);
-    return count;
-}
+/* A step to take, and where.  Who takes it holds the loop's baton, so both queues stay the loop's own meanwhile. */
+struct step {
+    PyObject *loop, *coroutine;
+    PyObject *ready;     /* the loop's deque of what is to be called */
+    PyObject *scheduled; /* the loop's list of timers */
+    PyObject *before;    /* the calling thread's running loop, or None */
+};
 
 /* Has the loop got something to do since it had `timers` timers?  -1 with an exception. */
-static int has_news(PyObject *loop, Py_ssize_t timers)
+static int has_news(const struct step *step, Py_ssize_t timers)
 {
-    PyObject *ready = PyObject_GetAttr(loop, name_ready);
-    int is_ready = ready ? PyObject_IsTrue(ready) : -1;
-    Py_ssize_t now = is_ready == 0 ? count_timers(loop) : 0;
-
-    Py_XDECREF(ready);
-    return is_ready != 0 ? is_ready : now < 0 ? -1 : now != timers;
+    return PyList_GET_SIZE(step->scheduled) != timers ? 1 : PyObject_IsTrue(step->ready);
 }
 
 static int discard(PyObject *result)
@@ -53,47 +46,47 @@ static int call_with_task(PyObject *function, PyObject *loop, PyObject *task)
     return discard(PyObject_Vectorcall(function, args, 2, NULL));
 }
 
-static int wake_if_news(PyObject *loop, Py_ssize_t timers)
+static int wake_if_news(const struct step *step, Py_ssize_t timers)
 {
-    int news = has_news(loop, timers);
+    int news = has_news(step, timers);
 
-    return news > 0 ? discard(PyObject_CallMethodNoArgs(loop, name_wake)) : news;
+    return news > 0 ? discard(PyObject_CallMethodNoArgs(step->loop, name_wake)) : news;
 }
 
-/* Sends the coroutine its first None as `task` of `loop`, which is the running one.  Leaves both in any case; what fails
- * on the way out is told, since the outcome of the step counts. */
-static PySendResult step_in(PyObject *loop, PyObject *task, PyObject *coroutine, PyObject **result)
+/* Sends the coroutine its first None as `task` of the loop, which is the running one.  Leaves both in any case; what
+ * fails on the way out is told, since the outcome of the step counts. */
+static PySendResult step_in(const struct step *step, PyObject *task, PyObject **result)
 {
     PySendResult sent = PYGEN_ERROR;
     PyObject *type, *value, *traceback;
 
     *result = NULL;
-    if (call_with_task(lent.enter, loop, task) < 0)
+    if (call_with_task(lent.enter, step->loop, task) < 0)
         return sent;
-    sent = PyIter_Send(coroutine, Py_None, result);
+    sent = PyIter_Send(step->coroutine, Py_None, result);
     PyErr_Fetch(&type, &value, &traceback);
-    if (call_with_task(lent.leave, loop, task) < 0)
-        PyErr_WriteUnraisable(loop);
+    if (call_with_task(lent.leave, step->loop, task) < 0)
+        PyErr_WriteUnraisable(step->loop);
     PyErr_Restore(type, value, traceback);
     return sent;
 }
 
 /* The same, with the loop made the running one before, and woken afterwards if it has to be; if the coroutine waits, it
  * is woken by whoever sees to that. */
-static PySendResult step_on(PyObject *loop, PyObject *before, PyObject *task, PyObject *coroutine, PyObject **result)
+static PySendResult step_on(const struct step *step, PyObject *task, PyObject **result)
 {
-    Py_ssize_t timers = count_timers(loop);
+    Py_ssize_t timers = PyList_GET_SIZE(step->scheduled);
     PySendResult sent = PYGEN_ERROR;
     PyObject *type, *value, *traceback;
 
     *result = NULL;
-    if (timers < 0 || discard(PyObject_CallOneArg(lent.set_running, loop)) < 0)
+    if (discard(PyObject_CallOneArg(lent.set_running, step->loop)) < 0)
         return sent;
-    sent = step_in(loop, task, coroutine, result);
+    sent = step_in(step, task, result);
     PyErr_Fetch(&type, &value, &traceback);
-    if (discard(PyObject_CallOneArg(lent.set_running, before)) < 0
-        || (sent != PYGEN_NEXT && wake_if_news(loop, timers) < 0))
-        PyErr_WriteUnraisable(loop);
+    if (discard(PyObject_CallOneArg(lent.set_running, step->before)) < 0
+        || (sent != PYGEN_NEXT && wake_if_news(step, timers) < 0))
+        PyErr_WriteUnraisable(step->loop);
     PyErr_Restore(type, value, traceback);
     return sent;
 }
@@ -109,9 +102,9 @@ static PyObject *new_task(void)
 }
 
 /* A coroutine that has begun and waits is nobody's until this is done, so the caller is not to be cancelled in it. */
-static PyObject *adopt(PyObject *loop, PyObject *coroutine, PyObject *first, PyObject *task)
+static PyObject *adopt(const struct step *step, PyObject *first, PyObject *task)
 {
-    PyObject *args[] = {loop, coroutine, first, task}, *result;
+    PyObject *args[] = {step->loop, step->coroutine, first, task}, *result;
     struct wf_fiber *caller = wf_this_worker->current;
 
     caller->no_preempt++;
@@ -120,12 +113,12 @@ static PyObject *adopt(PyObject *loop, PyObject *coroutine, PyObject *first, PyO
     return result;
 }
 
-static PyObject *take_step(PyObject *loop, PyObject *before, PyObject *coroutine)
+static PyObject *take_step(const struct step *step)
 {
     PyObject *task = wf_worker_get() ? new_task() : NULL, *result = NULL;
 
-    if (task != NULL && step_on(loop, before, task, coroutine, &result) == PYGEN_NEXT)
-        Py_SETREF(result, adopt(loop, coroutine, result, task));
+    if (task != NULL && step_on(step, task, &result) == PYGEN_NEXT)
+        Py_SETREF(result, adopt(step, result, task));
     Py_XDECREF(task);
     return result;
 }
@@ -140,27 +133,29 @@ static PyObject *refuse(PyObject *coroutine)
 }
 
 PyDoc_STRVAR(first_step_doc,
-"_first_step(loop, coroutine, /)\n--\n\n"
+"_first_step(loop, ready, scheduled, coroutine, /)\n--\n\n"
 "Run a coroutine until it first waits, as the current task of `loop`, which only the caller uses now.\n\n"
-"Returns what it returns; or, if it waits, what the callable that was lent makes of the loop, of it, of\n"
-"what it handed out, and of the task.  Raises what it raises, and RuntimeError in a coroutine of that loop.\n"
-"Parks only if the coroutine blocks.");
+"`ready` and `scheduled` are the loop's queues, a deque and a list.  Returns what the coroutine returns; or,\n"
+"if it waits, what the callable that was lent makes of the loop, of it, of what it handed out, and of the task.\n"
+"Raises what it raises, and RuntimeError in a coroutine of that loop.  Parks only if the coroutine blocks.");
 
 static PyObject *first_step(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyObject *before, *result = NULL;
+    struct step step;
+    PyObject *result = NULL;
 
     (void)module;
-    if (nargs != 2 || lent.adopt == NULL || !PyCoro_CheckExact(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_first_step() takes a loop and a coroutine");
+    if (nargs != 4 || lent.adopt == NULL || !PyList_CheckExact(args[2]) || !PyCoro_CheckExact(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "_first_step() takes a loop, its two queues, and a coroutine");
         return NULL;
     }
-    before = PyObject_CallNoArgs(lent.get_running);
+    step = (struct step){.loop = args[0], .ready = args[1], .scheduled = args[2], .coroutine = args[3]};
+    step.before = PyObject_CallNoArgs(lent.get_running);
     if (!wf_tstate_tells_of_async_gens() && discard(PyObject_CallNoArgs(lent.watch_async_gens)) < 0)
-        Py_CLEAR(before);
-    if (before != NULL)
-        result = before == args[0] ? refuse(args[1]) : take_step(args[0], before, args[1]);
-    Py_XDECREF(before);
+        Py_CLEAR(step.before);
+    if (step.before != NULL)
+        result = step.before == step.loop ? refuse(step.coroutine) : take_step(&step);
+    Py_XDECREF(step.before);
     return result;
 }
 
@@ -192,11 +187,9 @@ static PyMethodDef functions[] = {
 
 int wf_coroutine_init(PyObject *module)
 {
-    name_scheduled = PyUnicode_InternFromString("_scheduled");
-    name_ready = PyUnicode_InternFromString("_ready");
     name_wake = PyUnicode_InternFromString("_wake");
     name_close = PyUnicode_InternFromString("close");
-    if (name_scheduled == NULL || name_ready == NULL || name_wake == NULL || name_close == NULL)
+    if (name_wake == NULL || name_close == NULL)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

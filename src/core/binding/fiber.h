@@ -24,7 +24,7 @@
  * Invariants
  *   F1  Memory of fibers is never given back: a stale pointer can be read, and a stale
  *       (fiber, park_id) pair never matches, because park ids are never repeated.
- *   F2  Only sched.c writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
+ *   F2  Only the scheduler (sched*.c) writes `state`; on the worker's OS thread, but for the step from AWAY to PARKED.
  *   F3  The address of a fiber is its identity as a thread: unique while it is alive.
  *   F4  A fiber's memory is used by one worker only, in all its lives: park ids rise from each park of
  *       it to the next, and its inbox node can only be in that worker's inbox.
@@ -89,6 +89,8 @@ enum wf_wake { WF_WOKEN, WF_TIMED_OUT, WF_INTERRUPTED };
 struct wf_belongings {
     struct wf_errqueues *errqueues; /* its OpenSSL error queues (errqueue.c), or NULL */
     struct wf_thread_locals *thread_locals; /* of libraries that must have their own; or NULL */
+    char name[16];            /* as pthreads know it (hook_thread.c), */
+    bool named;               /* if anybody has given it one */
     /* cancel.c; guarded by the GIL: */
     struct wf_scope *scopes;  /* the innermost it is in */
     uint64_t cancelled;       /* the cancellation that reached it as a whole last; 0: none */

@@ -221,7 +221,7 @@ PyDoc_STRVAR(thread_counts_doc,
 static PyObject *thread_counts(PyObject *module, PyObject *ignored)
 {
     struct wf_thread_counts counts = wf_thread_counts();
-    struct wf_thread_counts helpers = wf_offload_threads();
+    struct wf_thread_counts helpers = wf_offload_state().threads;
     struct wf_thread_counts carriers = wf_carriers().threads;
 
     (void)module;
@@ -295,7 +295,7 @@ static PyObject *statistics(PyObject *module, PyObject *ignored)
     wf_worker_each(add_worker, &totals);
     uint64_t values[] = {
         totals.started,     totals.live,    totals.peak_live, totals.runnable,
-        totals.switches,    totals.parks,   totals.polls,     wf_offload_count() + wf_carriers().count,
+        totals.switches,    totals.parks,   totals.polls,     wf_offload_state().count + wf_carriers().count,
         totals.workers,     report.symbols, report.slots,     report.objects,
     };
     for (Py_ssize_t i = 0; i < statistics_desc.n_in_sequence; i++) {

@@ -1,8 +1,8 @@
 /* hook_file.c - read and write on whatever a descriptor may be.
  *
- * preadv2 and pwritev2 with RWF_NOWAIT are the per-call "do not block" for files in general.  Where a file
- * does not know them (terminals, named pipes, /proc), we look with poll and then make the
- * real call.  Regular files are always ready in the eyes of poll; what of them is not in memory is hook_disk.c's.
+ * preadv2 and pwritev2 with RWF_NOWAIT are the per-call "do not block" for files in general; a TCP socket is asked
+ * with recv and send, which cost the kernel less.  Where a file knows neither (terminals, named pipes, /proc), we look
+ * with poll and then make the real call.  Regular files are always ready in the eyes of poll; what of them is not in memory is hook_disk.c's.
  */
 #include "hook.h"
 #include "io.h"
@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -40,6 +41,20 @@ static bool ready(int fd, short events)
     return poll(&pollfd, 1, 0) != 0; /* an error is for the real call to tell */
 }
 
+static inline bool is_stream_buffer(const struct wf_io *io, int count)
+{
+    return count == 1 && io->file != NULL && io->file->tcp;
+}
+
+/* An OS thread without a worker has closed the socket that we know, and the number is another file's. */
+static bool was_mistaken(const struct wf_io *io, ssize_t result)
+{
+    if (wf_likely(result >= 0 || errno != ENOTSOCK))
+        return false;
+    io->file->tcp = io->file->drained = false;
+    return true;
+}
+
 /* Such a file has no RWF_NOWAIT. */
 static bool nowait_unknown(void)
 {
@@ -64,11 +79,21 @@ static ssize_t read_somehow(const struct wf_io *io, const struct iovec *iov, int
     return real_readv(io->fd, iov, count);
 }
 
+static ssize_t read_now(const struct wf_io *io, const struct iovec *iov, int count)
+{
+    if (is_stream_buffer(io, count)) {
+        ssize_t got = recv(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+        if (!was_mistaken(io, got))
+            return got;
+    }
+    return preadv2(io->fd, iov, count, -1, RWF_NOWAIT);
+}
+
 static enum attempt try_read(const struct wf_io *io, const struct iovec *iov, int count, ssize_t *got)
 {
     if (wf_io_known_empty(io))
         return WAIT;
-    *got = preadv2(io->fd, iov, count, -1, RWF_NOWAIT);
+    *got = read_now(io, iov, count);
     if (*got >= 0)
         return DONE;
     if (nowait_unknown()) {
@@ -167,10 +192,20 @@ static ssize_t write_somehow(const struct wf_io *io, const struct iovec *iov, in
     return wf_offload(io->worker, WF_OFFLOAD_WAIT, real_writev, io->fd, (long)iov, count);
 }
 
+static ssize_t write_now(const struct wf_io *io, const struct iovec *iov, int count)
+{
+    if (is_stream_buffer(io, count)) {
+        ssize_t written = send(io->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+        if (!was_mistaken(io, written))
+            return written;
+    }
+    return pwritev2(io->fd, iov, count, -1, RWF_NOWAIT);
+}
+
 static enum attempt try_write(const struct wf_io *io, const struct iovec *iov, int count, size_t len,
                               ssize_t *written)
 {
-    *written = pwritev2(io->fd, iov, count, -1, RWF_NOWAIT);
+    *written = write_now(io, iov, count);
     if (*written < 0 && nowait_unknown())
         *written = write_somehow(io, iov, count, len);
     if (*written >= 0)

@@ -1,9 +1,10 @@
 /* hook_thread.c - who am I, and making threads: what CPython asks pthreads for.
  *
- * These hooks are for CPython's own object only.  pthread_self gives every green thread an identity of its own (its
- * fiber's address), so everything CPython decides by identity is right: threading.get_ident(), the owner of an RLock, of a
- * buffered file's lock, of a module's import lock.  From then on any pthread function
- * that CPython hands an identity to must know ours: they are all here, but pthread_join (hook_join.c).
+ * For CPython's own object only, pthread_self gives every green thread an identity of its own (its fiber's address), so
+ * everything CPython decides by identity is right: threading.get_ident(), the owner of an RLock, of a buffered file's
+ * lock, of a module's import lock.  From then on any pthread function that CPython hands an identity to must know ours,
+ * and those too that a library may call, through ctypes for instance, with an identity it has from Python: they are all
+ * here, but pthread_join (hook_join.c).
  *
  * pthread_create, after weft.install(), makes a fiber instead of an OS thread.  CPython then makes and deletes the
  * thread state itself, and the threading module works unchanged.  But CPython starts threads for purposes of
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 
 static pthread_t (*real_pthread_self)(void);
 static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -62,18 +64,42 @@ static int hook_pthread_getcpuclockid(pthread_t thread, clockid_t *clock)
     return real_pthread_getcpuclockid(os_thread_of(thread), clock);
 }
 
-/* CPython >= 3.14 names threads; the OS thread keeps its own name. */
+/* {=== Names ===}
+ *
+ * A green thread has its own as far as this process can see; the OS thread, which others see, keeps its own.  Not only
+ * CPython (from 3.14 on) names threads: libraries do through ctypes, with threading's identities. */
+
 static int hook_pthread_setname_np(pthread_t thread, const char *name)
 {
-    if (wf_fiber_from_ident((unsigned long)thread) != NULL)
-        return 0;
-    return real_pthread_setname_np(thread, name);
+    struct wf_fiber *fiber = wf_fiber_from_ident((unsigned long)thread);
+    struct wf_belongings *own;
+
+    if (fiber == NULL)
+        return real_pthread_setname_np(thread, name);
+    if (strlen(name) >= sizeof own->name)
+        return ERANGE;
+    own = wf_fiber_belongings(fiber);
+    if (own == NULL)
+        return ENOMEM;
+    memcpy(own->name, name, strlen(name) + 1);
+    own->named = true;
+    return 0;
 }
 
 static int hook_pthread_getname_np(pthread_t thread, char *name, size_t size)
 {
-    return real_pthread_getname_np(os_thread_of(thread), name, size);
+    struct wf_fiber *fiber = wf_fiber_from_ident((unsigned long)thread);
+    const struct wf_belongings *own = fiber ? wf_fiber_has(fiber) : NULL;
+
+    if (own == NULL || !own->named)
+        return real_pthread_getname_np(os_thread_of(thread), name, size);
+    if (size < sizeof own->name)
+        return ERANGE;
+    memcpy(name, own->name, sizeof own->name);
+    return 0;
 }
+
+/* {=== Stacks ===} */
 
 /* CPython >= 3.14 asks for the bounds of the C stack. */
 static int hook_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
@@ -314,11 +340,11 @@ static const struct wf_hook hooks[] = {
     WF_HOOK(pthread_self, WF_HOOK_PYTHON),
     WF_HOOK(pthread_create, WF_HOOK_PYTHON),
     WF_HOOK(pthread_detach, WF_HOOK_PYTHON),
-    WF_HOOK(pthread_kill, WF_HOOK_PYTHON),
-    WF_HOOK(pthread_getcpuclockid, WF_HOOK_PYTHON),
+    WF_HOOK(pthread_kill, WF_HOOK_ALL),
+    WF_HOOK(pthread_getcpuclockid, WF_HOOK_ALL),
     WF_HOOK(pthread_getattr_np, WF_HOOK_PYTHON),
-    WF_HOOK(pthread_setname_np, WF_HOOK_PYTHON),
-    WF_HOOK(pthread_getname_np, WF_HOOK_PYTHON),
+    WF_HOOK(pthread_setname_np, WF_HOOK_ALL),
+    WF_HOOK(pthread_getname_np, WF_HOOK_ALL),
 };
 
 WF_HOOK_FAMILY(thread);

@@ -26,6 +26,7 @@
 #include "tstate.h"
 #include "wait_queue.h"
 #include "waitlist.h"
+#include "yield.h"
 
 PyDoc_STRVAR(finalize_doc,
 "_finalize()\n--\n\n"
@@ -141,7 +142,7 @@ static int exec_module(PyObject *module)
 {
     limits_type = PyStructSequence_NewType(&limits_desc);
     if (limits_type == NULL || wf_tstate_init() < 0 || wf_scope_init(module) < 0
-        || wf_green_init(module) < 0 || wf_coroutine_init(module) < 0
+        || wf_green_init(module) < 0 || wf_yield_init(module) < 0 || wf_coroutine_init(module) < 0
         || wf_hook_init(module) < 0
         || wf_preempt_init(module) < 0 || wf_stall_init(module) < 0 || wf_snapshot_init(module) < 0
         || wf_deadlock_init(module) < 0 || wf_clock_init(module) < 0 || wf_seed_init(module) < 0

@@ -2,13 +2,13 @@
 #include "native.h"
 
 #include "cpu.h"
+#include "task_syscall.h"
 
 #include "../engine/base.h"
 #include "../engine/peek.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <link.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -105,20 +105,12 @@ static bool ask(pid_t tid)
 
 /* {=== A thread that sleeps ===} */
 
-/* /proc/self/task/TID/syscall is "running", or ends in the stack pointer and the program counter. */
 static bool asleep(pid_t tid, struct place *place)
 {
-    char path[64], line[256], *pc, *sp;
-    ssize_t len;
-    int fd;
+    char line[WF_TASK_SYSCALL_SIZE], *pc, *sp;
 
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (!wf_task_syscall(tid, line))
         return false;
-    len = read(fd, line, sizeof line - 1);
-    close(fd);
-    line[len > 0 ? len : 0] = '\0';
     pc = strrchr(line, ' ');
     if (pc == NULL)
         return false;

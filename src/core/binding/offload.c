@@ -79,6 +79,7 @@ static struct job *first_of(struct wf_list *list)
 
 static void job_unqueue(struct job *job)
 {
+    wf_assert(job->progress == QUEUED && pool.queued > 0, "a job that is not on the queue");
     pool.queued--;
     wf_list_remove(&job->link);
 }
@@ -88,8 +89,10 @@ static void job_over(struct job *job)
 {
     struct job *next = first_of(&pool.kept_back);
 
+    wf_assert(job->progress == QUEUED || job->progress == RUNNING, "a job ends that has not begun, or has ended");
     job->progress = OVER;
     if (job->kind == WF_OFFLOAD_WORK) {
+        wf_assert(pool.working > 0, "more jobs have ended than begun");
         pool.working--;
         if (next != NULL) {
             wf_list_remove(&next->link);
@@ -121,6 +124,7 @@ static struct job *next_job(void)
 
     while ((job = first_of(&pool.queue)) == NULL && error == 0)
         error = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
+    wf_assert(pool.idle > 0, "an OS thread looks for a job and is not counted as idle");
     pool.idle--;
     if (job != NULL)
         job_unqueue(job);
@@ -305,32 +309,12 @@ long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (
     return job.result;
 }
 
-uint64_t wf_offload_count(void)
-{
-    uint64_t count;
-
-    pthread_mutex_lock(&pool.lock);
-    count = pool.count;
-    pthread_mutex_unlock(&pool.lock);
-    return count;
-}
-
-struct wf_thread_counts wf_offload_threads(void)
-{
-    struct wf_thread_counts threads;
-
-    pthread_mutex_lock(&pool.lock);
-    threads = pool.threads;
-    pthread_mutex_unlock(&pool.lock);
-    return threads;
-}
-
 struct wf_offload_state wf_offload_state(void)
 {
     struct wf_offload_state state;
 
     pthread_mutex_lock(&pool.lock);
-    state = (struct wf_offload_state){pool.threads.alive, pool.idle, pool.queued};
+    state = (struct wf_offload_state){pool.count, pool.threads, pool.idle, pool.queued};
     pthread_mutex_unlock(&pool.lock);
     return state;
 }

@@ -44,14 +44,11 @@ enum wf_offload_kind {
 long wf_offload_call(struct wf_worker *worker, enum wf_offload_kind kind, void (*function)(void),
                      const long args[WF_OFFLOAD_ARGS]);
 
-/* How many calls have been offloaded so far. */
-uint64_t wf_offload_count(void);
-
-struct wf_thread_counts wf_offload_threads(void);
-
-/* Now: OS threads of the pool, those without work, and calls without an OS thread. */
+/* How many calls have been offloaded so far; the pool's OS threads, those of them without work, and calls without one. */
 struct wf_offload_state {
-    size_t alive, idle, queued;
+    uint64_t count;
+    struct wf_thread_counts threads;
+    size_t idle, queued;
 };
 struct wf_offload_state wf_offload_state(void);
 

@@ -9,13 +9,6 @@
 #define TSTATE_LINES 6
 #define FIBER_LINES 3
 
-/* Inlined by force: the compiler takes a function that only fetches for one without effect, and drops its calls. */
-static inline __attribute__((always_inline)) void fetch_lines(const void *address, int lines)
-{
-    for (int line = 0; line < lines; line++)
-        __builtin_prefetch((const char *)address + line * 64);
-}
-
 static const struct wf_place *place_at(const struct wf_list *link)
 {
     return wf_container_of(link, struct wf_place, link);
@@ -30,9 +23,9 @@ static inline __attribute__((always_inline)) void fetch_ahead(const struct wf_pe
 
     if (second == end || third == end)
         return;
-    fetch_lines((const char *)place_at(third) - BELOW, FRAME_LINES);
-    fetch_lines(place_at(second)->wait->fiber, FIBER_LINES);
-    fetch_lines(first->wait->fiber->tstate, TSTATE_LINES);
+    wf_fetch_lines((const char *)place_at(third) - BELOW, FRAME_LINES);
+    wf_fetch_lines(place_at(second)->wait->fiber, FIBER_LINES);
+    wf_fetch_lines(first->wait->fiber->tstate, TSTATE_LINES);
 }
 
 /* {=== Passing on ===} */

@@ -38,8 +38,10 @@ static PyObject *put_stored(struct wf_queue *self, PyObject *item)
 
 PyObject *wf_queue_put_after(struct wf_queue *self, PyObject *item, int got)
 {
-    if (got == WF_PERMIT_TAKEN)
+    if (got == WF_PERMIT_TAKEN) {
+        wf_assert(hands_over(self), "items of a priority queue are put by who brings them");
         Py_RETURN_NONE;
+    }
     if (got == 1 && !self->is_shutdown)
         return put_stored(self, item);
     if (got == 1)
@@ -79,12 +81,14 @@ PyObject *wf_queue_put(struct wf_queue *self, PyObject *item, int64_t deadline_n
 static void let_one_put(struct wf_queue *self)
 {
     struct wf_place *putter = wf_wait_queue_first(&self->room.waits);
+    int stored;
 
     if (putter == NULL || !hands_over(self) || self->room.free != 0) {
         wf_permits_give(&self->room);
         return;
     }
-    wf_store_put(&self->store, putter->value); /* where one was just taken out */
+    stored = wf_store_put(&self->store, putter->value);
+    wf_assert(stored == 0, "no memory where an item was just taken out");
     self->unfinished++;
     wf_serve(putter, WF_TAKEN);
     wf_permits_give(&self->items);
@@ -167,6 +171,7 @@ static int drop_items(struct wf_queue *self)
             return -1;
         item = wf_store_take_spare(&self->store);
         wf_store_unlock(&self->store);
+        wf_assert(item != NULL, "an item that nobody was promised is not in the store (Q1)");
         wf_permits_give(&self->room);
         wf_queue_tasks_done(self, 1);
         Py_DECREF(item);

@@ -36,13 +36,14 @@
  *   I1  RUNNABLE or NEW <=> on the run queue exactly once.
  *   I2  The run queue and the timer heap have room for every live fiber, reserved when it
  *       is made: parking and unparking never allocate and never fail.
- *   I3  At most POLL_EVERY switches happen between two looks at timers, inbox and reactor.
+ *   I3  At most WF_POLL_EVERY switches happen between two looks at timers, inbox and reactor.
  *   I4  Only the worker's own OS thread touches its run queue, timers, reactor and vessels.
  */
 #ifndef WF_SCHED_H
 #define WF_SCHED_H
 
 #include "fiber.h"
+#include "run_queue.h"
 #include "seed.h"
 #include "vessel.h"
 
@@ -52,11 +53,6 @@
 
 #include <pthread.h>
 #include <sys/types.h>
-
-struct wf_run_queue {
-    struct wf_fiber **ring; /* a power of two entries */
-    size_t capacity, head, len;
-};
 
 /* deadlock.c: a time in which nothing can happen by itself.  Counts of parks name a situation. */
 struct wf_quiet {

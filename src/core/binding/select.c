@@ -234,6 +234,16 @@ static enum wf_wait_end park(struct selection *selection, int64_t deadline_ns)
 
 /* {=== Doing it ===} */
 
+/* Whose place was served. */
+static Py_ssize_t index_served(const struct selection *selection)
+{
+    Py_ssize_t index = selection->wait.by - selection->places;
+
+    wf_assert(index >= 0 && index < selection->count && selection->choices[index].operation != NULL,
+              "a place was served that is none of this select's");
+    return index;
+}
+
 static PyObject *pair(Py_ssize_t index, PyObject *value)
 {
     return value == NULL ? NULL : Py_BuildValue("nN", index, value);
@@ -254,7 +264,7 @@ static PyObject *broken(struct selection *selection)
     struct wf_place *by = selection->wait.by;
 
     if (selection->wait.served == WF_GIVEN) {
-        const struct choice *choice = &selection->choices[by - selection->places];
+        const struct choice *choice = &selection->choices[index_served(selection)];
         if (choice->operation->undo)
             choice->operation->undo(choice->self, by);
     }
@@ -264,10 +274,9 @@ static PyObject *broken(struct selection *selection)
 
 static PyObject *served(struct selection *selection)
 {
-    struct wf_place *by = selection->wait.by;
-    Py_ssize_t index = by - selection->places;
+    Py_ssize_t index = index_served(selection);
     const struct choice *choice = &selection->choices[index];
-    PyObject *result = pair(index, choice->operation->after(choice->self, choice->argument, by));
+    PyObject *result = pair(index, choice->operation->after(choice->self, choice->argument, selection->wait.by));
 
     places_left(selection, -1);
     return result;

@@ -114,14 +114,9 @@ PyDoc_STRVAR(release_doc,
 static PyObject *semaphore_release(struct semaphore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const struct wf_signature signature = {"release", {"n"}, 1, 0};
-    PyObject *bound;
     Py_ssize_t count = 1;
 
-    if (wf_bind(&signature, args, nargs, kwnames, &bound) < 0)
-        return NULL;
-    if (bound != NULL && (count = PyNumber_AsSsize_t(bound, PyExc_OverflowError)) == -1 && PyErr_Occurred())
-        return NULL;
-    return release_some(self, count);
+    return wf_bind_count(&signature, args, nargs, kwnames, &count) < 0 ? NULL : release_some(self, count);
 }
 
 static PyObject *semaphore_exit(struct semaphore *self, PyObject *const *args, Py_ssize_t nargs)

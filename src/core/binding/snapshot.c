@@ -224,7 +224,7 @@ static PyObject *snapshot(PyObject *module, PyObject *ignored)
 
     (void)module;
     (void)ignored;
-    return Py_BuildValue("NN(kkk)O", fiber_list(), worker_list(), offload.alive, offload.idle, offload.queued,
+    return Py_BuildValue("NN(kkk)O", fiber_list(), worker_list(), offload.threads.alive, offload.idle, offload.queued,
                          wf_preempt_running() ? Py_True : Py_False);
 }
 

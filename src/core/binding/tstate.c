@@ -352,6 +352,8 @@ void wf_tstate_end(PyThreadState *tstate)
     if (wf_unlikely(tstate->c_profilefunc != NULL || tstate->c_tracefunc != NULL))
         wf_tstate_unwatch(tstate->c_profilefunc, tstate->c_tracefunc);
     PyThreadState_Clear(tstate);
+    /* Another thread may get the identity, with another thread state: who looks it up must not find this one. */
+    tstate->thread_id = PYTHREAD_INVALID_THREAD_ID;
     tstate->context_ver++;
     tstate->coroutine_origin_tracking_depth = 0;
 #if PY_VERSION_HEX >= 0x030C0000

@@ -34,6 +34,7 @@ enum wf_wait_end wf_wait_park_begun(struct wf_worker *worker, struct wf_wait *wa
 {
     enum wf_wake wake;
 
+    wf_check(wait->fiber == worker->current && wait->park_id == wait->fiber->park_id, "a wait is parked by who waits");
     if (wf_unlikely(worker->passing > 0))
         return wait_without_parking(wait, deadline_ns);
     worker->current->awaited = (intptr_t)object;
@@ -45,6 +46,7 @@ enum wf_wait_end wf_wait_park_begun(struct wf_worker *worker, struct wf_wait *wa
         return WF_WAIT_BROKEN;
     if (wait->served != WF_UNSERVED)
         return WF_WAIT_SERVED;
+    wf_assert(wait->by == NULL, "a place was served, and its wait was not (W1)");
     return wake == WF_TIMED_OUT ? WF_WAIT_EXPIRED : WF_WAIT_AGAIN;
 }
 

@@ -111,6 +111,7 @@ static inline void wf_wait_begin(struct wf_wait *wait, struct wf_worker *worker,
 /* Takes the last place in the queue. */
 static inline void wf_place_take(struct wf_place *place, struct wf_wait_queue *queue)
 {
+    wf_check(place->wait->served == WF_UNSERVED && !wf_list_linked(&place->link), "a place is taken twice (W1)");
     (void)wf_wait_queue_first(queue); /* forgets those of before a fork */
     wf_list_push_back(&queue->places, &place->link);
 }

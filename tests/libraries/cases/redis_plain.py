@@ -4,6 +4,7 @@ import os
 
 import redis
 from redis._parsers import _RESP2Parser
+from redis_answers import late_and_long
 
 NAME = "redis-py, plain parser, BLPOP and pipeline"
 PACKAGES = ("redis",)
@@ -22,13 +23,4 @@ def teardown() -> None:
 
 
 def job(i: int) -> None:
-    key = f"{os.getpid()}:plain:{i}"
-    client = redis.Redis(connection_pool=pool)
-    assert client.blpop(f"{key}:nothing", timeout=0.2) is None
-    with client.pipeline(transaction=False) as pipeline:
-        for number in range(200):
-            pipeline.set(f"{key}:{number}", f"{i} {number} " * 20)
-            pipeline.get(f"{key}:{number}")
-            pipeline.delete(f"{key}:{number}")
-        answers = pipeline.execute()
-    assert answers[1::3] == [b"%d %d " % (i, number) * 20 for number in range(200)]
+    late_and_long(redis.Redis(connection_pool=pool), "plain", i)
