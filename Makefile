@@ -39,7 +39,7 @@ help:
 	@echo 'make test-cpython  many more test modules of CPython, in green threads and with all threads green: takes long'
 	@echo 'make torture   make test with time slices of 100 microseconds: preemption everywhere'
 	@echo 'make test-sid  the same tests on CPython 3.14 and 3.15 from Debian sid, in a folder made by debootstrap (root)'
-	@echo 'make test-aarch64  the engine on AArch64, under qemu; test-windows: its switch, under wine; test-macos: assembled'
+	@echo 'make test-aarch64  weft and its engine on AArch64, under qemu; test-windows: the switch, under wine; test-macos: assembled'
 	@echo 'make bench     the benchmarks'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make asan      the C tests under the address and undefined-behaviour sanitizers'

@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +17,12 @@ import weft
 
 PROMPT_SECONDS = 10  # far beyond what anything here takes; a wait that long has failed
 INSTANT_SECONDS = 0.002  # for a wait that is meant to time out
+
+# System calls by their numbers, as no hook sees them.
+SYS_READ, SYS_CLOSE, SYS_NANOSLEEP, SYS_GETTID = {
+    "x86_64": (0, 3, 35, 186),
+    "aarch64": (63, 57, 101, 178),
+}[platform.machine()]
 
 # libc as a C library would call it.  Its functions are looked up when first used: by then the hooks
 # must be on, which the first spawn sees to.
@@ -104,7 +111,10 @@ class Seen(NamedTuple):
 
 
 # For programs: refuse(number, error) makes the kernel refuse a system call from now on.
-REFUSE = """
+# (Where there is no poll, libc calls ppoll.)
+REFUSED = {"x86_64": (7, 233, 56), "aarch64": (73, 21, 220)}[platform.machine()]
+REFUSE = f"SYS_POLL, SYS_EPOLL_CTL, SYS_CLONE = {REFUSED}"
+REFUSE += """
 import ctypes, errno, struct
 def refuse(number, error):
     libc = ctypes.CDLL(None)
@@ -116,7 +126,8 @@ def refuse(number, error):
     assert libc.prctl(22, 2, program) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 """
 
-IMPORTS = "import os, signal, socket, sys, threading, time\nimport weft\n"
+IMPORTS = "import os, signal, socket, sys, threading, time\n"
+IMPORTS += f"import weft; SYS_NANOSLEEP = {SYS_NANOSLEEP}\n"
 
 
 # For run_program: 3.12 and later warn who forks with several threads.

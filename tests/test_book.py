@@ -297,10 +297,7 @@ def test_os_threads_and_the_collector_go_on_beside_them():
 
 LISTING = re.compile(r'^([A-Z]+)(?:_(\w+))? = """\n(.*?)"""', re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"    ((?:[0-9a-f]{2} )+) +(.*?)(?:  .*)?")
-ASSEMBLERS = {
-    "X86_64": ("as", "objcopy", ".intel_syntax noprefix\n"),
-    "AARCH64": ("aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy", ""),
-}
+SYNTAX = {"X86_64": ".intel_syntax noprefix\n", "AARCH64": ""}
 LISTINGS = [
     ("green_threads.py", "X86_64"),
     ("green_threads.py", "AARCH64"),
@@ -324,11 +321,12 @@ def listed(program, machine):
 
 
 def assembled(machine, source, folder):
-    assembler, objcopy, syntax = ASSEMBLERS[machine]
+    prefix = "" if platform.machine().upper() == machine else f"{machine.lower()}-linux-gnu-"
+    assembler, objcopy = f"{prefix}as", f"{prefix}objcopy"
     for tool in assembler, objcopy:
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is missing")
-    (folder / "code.s").write_text(syntax + source)
+    (folder / "code.s").write_text(SYNTAX[machine] + source)
     subprocess.run([assembler, "code.s", "-o", "code.o"], cwd=folder, check=True)
     subprocess.run(
         [objcopy, "-O", "binary", "-j", ".text", "code.o", "code"], cwd=folder, check=True

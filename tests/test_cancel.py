@@ -525,6 +525,20 @@ def test_the_main_green_thread():
     weft.sleep(0.001)
 
 
+def test_the_main_green_thread_while_it_computes():
+    # It has been preempted, and nobody else is left when it waits.
+    program = """
+canceller = weft.spawn(weft.current().cancel)
+while not canceller.done():
+    pass
+try:
+    time.sleep(60)
+except weft.Cancelled:
+    print("cancelled")
+"""
+    assert run_program(program) == (0, "cancelled\n", "")
+
+
 def test_from_another_os_thread():
     thread = weft.spawn(wait_for_ever)
     settle()

@@ -19,6 +19,9 @@ import pytest
 from support import (
     NO_FORK_WARNING,
     PROMPT_SECONDS,
+    SYS_GETTID,
+    SYS_NANOSLEEP,
+    SYS_READ,
     in_os_thread,
     results,
     run_program,
@@ -28,7 +31,6 @@ from support import (
 
 import weft
 
-SYS_READ, SYS_NANOSLEEP, SYS_GETTID = 0, 35, 186  # by their numbers no hook sees them
 LIBRARIES = ("_bz2.*", "_ctypes.*", "_hashlib.*", "_lzma.*", "_sha2*.*", "zlib.*")
 LONG_MS = 3
 
@@ -260,7 +262,7 @@ import ctypes
 weft.set_policy("_ctypes.*", "offload")
 libc = ctypes.CDLL(None)
 def nap(ms):
-    libc.syscall(35, (ctypes.c_long * 2)(0, ms * 1_000_000), None)
+    libc.syscall(SYS_NANOSLEEP, (ctypes.c_long * 2)(0, ms * 1_000_000), None)
 over = threading.Event()
 ticks = []
 def tick():
@@ -282,7 +284,7 @@ import ctypes
 weft.set_policy("_ctypes.*", "offload")
 libc = ctypes.CDLL(None)
 def nap(ms):
-    libc.syscall(35, (ctypes.c_long * 2)(0, ms * 1_000_000), None)
+    libc.syscall(SYS_NANOSLEEP, (ctypes.c_long * 2)(0, ms * 1_000_000), None)
 def away(ms):
     before = weft.statistics().offloads
     thread = weft.spawn(nap, ms)

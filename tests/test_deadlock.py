@@ -247,7 +247,8 @@ HOPE = {
         import ctypes
         weft.set_policy("_ctypes.*", "offload")
         def nap():
-            ctypes.CDLL(None).syscall(35, (ctypes.c_long * 2)(0, int(SECONDS * 1e9)), None)
+            nap = (ctypes.c_long * 2)(0, int(SECONDS * 1e9))
+            ctypes.CDLL(None).syscall(SYS_NANOSLEEP, nap, None)
             event.set()
         weft.spawn(nap)
         weft.spawn(event.wait).join()

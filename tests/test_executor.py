@@ -233,6 +233,7 @@ def test_a_result_is_not_kept_alive(executor):
 def test_the_program_waits_for_what_was_submitted():
     seen = run_program(
         """
+weft.set_preemption(None)  # both are submitted before the program ends
 executor = weft.Executor(1)
 def call():
     threading.current_thread()

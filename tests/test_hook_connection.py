@@ -269,7 +269,7 @@ pids.append(child.pid)
 
 # Between the look at the listener and the accept there is a theft now and then; or always one (the
 # look is refused, and accept called whether a connection waits or not).
-THEFTS = {"rare": "", "certain": REFUSE + "refuse(7, errno.ENOMEM)  # poll\n"}
+THEFTS = {"rare": "", "certain": REFUSE + "refuse(SYS_POLL, errno.ENOMEM)\n"}
 
 
 @pytest.mark.parametrize("theft", THEFTS)

@@ -383,7 +383,7 @@ pid = os.fork()
 if pid == 0:
     read()
 if {theft!r} == "certain":
-    refuse(7, errno.ENOMEM)  # poll: no look before the read
+    refuse(SYS_POLL, errno.ENOMEM)  # no look before the read
 weft.spawn(read).daemon = True
 def write():
     for number in range(300):

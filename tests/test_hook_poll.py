@@ -460,7 +460,7 @@ def test_what_cannot_be_watched_is_looked_at_now_and_then(error, way):
         + f"""
 left, right = socket.socketpair()
 weft.spawn(int).join()
-refuse(233, errno.{error})  # epoll_ctl
+refuse(SYS_EPOLL_CTL, errno.{error})
 import select
 def poll():
     poll = select.poll()

@@ -16,6 +16,7 @@ import pytest
 from support import (
     INSTANT_SECONDS,
     PROMPT_SECONDS,
+    SYS_CLOSE,
     libc,
     results,
     run_program,
@@ -44,7 +45,7 @@ def receive_all(sock, chunk=65536):
 
 def close_unseen(fd):
     """Close a descriptor behind weft's back, as libc and other libraries can."""
-    libc.syscall(3, fd)
+    libc.syscall(SYS_CLOSE, fd)
 
 
 def set_timeout(sock, option, seconds):

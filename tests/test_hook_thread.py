@@ -441,6 +441,8 @@ def test_subprocess_communicate(installed):
 
 # --- Stack sizes --------------------------------------------------------------------------
 
+SMALLEST_STACK = max(64 << 10, os.sysconf("SC_THREAD_STACK_MIN"))  # glibc allows no less
+
 
 @contextlib.contextmanager
 def stack_size(size):
@@ -451,7 +453,7 @@ def stack_size(size):
         threading.stack_size(before)
 
 
-@pytest.mark.parametrize("size", [64 << 10, 256 << 10, 1 << 20, 32 << 20])
+@pytest.mark.parametrize("size", [SMALLEST_STACK, 256 << 10, 1 << 20, 32 << 20])
 def test_stack_size_is_honoured(installed, size):
 
     with stack_size(size):
@@ -502,7 +504,7 @@ def test_the_watchdog_of_faulthandler_stays_an_os_thread():
     program = """
 import faulthandler, ctypes
 weft.install()
-thread = threading.Thread(target=lambda: ctypes.PyDLL(None).syscall(35, ctypes.byref(
+thread = threading.Thread(target=lambda: ctypes.PyDLL(None).syscall(SYS_NANOSLEEP, ctypes.byref(
     (ctypes.c_long * 2)(20, 0)), None))  # a raw system call with the GIL held: all is stuck
 faulthandler.dump_traceback_later(0.05, exit=True)
 thread.start()

@@ -21,10 +21,10 @@ import weft
 NO_MORE_THREADS = (
     REFUSE
     + """
-CLONE3, CLONE = 435, 56
+SYS_CLONE3 = 435
 def no_more_threads():
-    refuse(CLONE3, errno.ENOSYS)
-    refuse(CLONE, errno.EAGAIN)
+    refuse(SYS_CLONE3, errno.ENOSYS)
+    refuse(SYS_CLONE, errno.EAGAIN)
 """
 )
 

@@ -1,5 +1,6 @@
 """Recursion that is too deep ends as RecursionError or in words, never in silence or a hang."""
 
+import os
 import re
 import signal
 import subprocess
@@ -29,6 +30,7 @@ def recurse(n=0):
     return json.loads('[' * 100_000)
 """
 REGEX = """
+import os
 import re
 def recurse(n=0):
     return re.sub("x", lambda match: recurse(), "x")
@@ -68,6 +70,7 @@ other = weft.spawn(parked)
 {start}
 print(other.result())
 """
+SMALL_KIB = [kib for kib in (64, 128, 256) if kib << 10 >= os.sysconf("SC_THREAD_STACK_MIN")]
 SPAWN = "weft.spawn(tell).join()"
 THREAD = "thread = threading.Thread(target=tell); thread.start(); thread.join()"
 
@@ -106,7 +109,7 @@ def test_with_the_default_stack_recursion_ends_as_an_exception(kind, thread):
 
 
 @pytest.mark.parametrize("thread", [False, True], ids=["spawn", "thread"])
-@pytest.mark.parametrize("size_kib", [64, 128, 256, 1024])
+@pytest.mark.parametrize("size_kib", [*SMALL_KIB, 1024])
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_small_stacks_it_ends_as_an_exception_or_in_words(kind, size_kib, thread):
     seen = run_program(recursion(kind, size=size_kib << 10, thread=thread), faulthandler=False)
@@ -115,7 +118,7 @@ def test_on_small_stacks_it_ends_as_an_exception_or_in_words(kind, size_kib, thr
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12 counts recursion in C")
 @pytest.mark.parametrize("thread", [False, True], ids=["spawn", "thread"])
-@pytest.mark.parametrize("size_kib", [64, 128, 256])
+@pytest.mark.parametrize("size_kib", SMALL_KIB)
 def test_on_3_11_c_recursion_on_a_small_stack_is_told_in_words(size_kib, thread):
     seen = run_program(recursion("map", size=size_kib << 10, thread=thread), faulthandler=False)
     assert ends_in_words(seen, size_kib), seen
@@ -193,7 +196,7 @@ def test_of_a_deep_stack_the_middle_is_left_out(deep):
 
 
 def test_faulthandler_tells_as_well():
-    program = MAP + "threading.stack_size(64 << 10)\nsys.setrecursionlimit(10**6)\n"
+    program = MAP + "threading.stack_size(128 << 10)\nsys.setrecursionlimit(10**6)\n"
     seen = run_program(program + "weft.spawn(recurse).join()\n", faulthandler=True)
     if seen.status == -signal.SIGSEGV:
         assert "overflowed its stack" in seen.errors

@@ -16,6 +16,11 @@ from weft import _core
 # must not, since ld.so looks for one.
 LIBRARY = """
 #define _GNU_SOURCE
+#ifdef __aarch64__
+#define FIRST_VERSION "GLIBC_2.17"
+#else
+#define FIRST_VERSION "GLIBC_2.2.5"
+#endif
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -25,7 +30,7 @@ long get(int fd, void *bytes, unsigned long size) { return read(fd, bytes, size)
 static void *volatile answer;
 int only_here(void) { return 17; }
 void *by_default(const char *name) { return answer = dlsym(RTLD_DEFAULT, name); }
-void *by_version(const char *name) { return answer = dlvsym(RTLD_DEFAULT, name, "GLIBC_2.2.5"); }
+void *by_version(const char *name) { return answer = dlvsym(RTLD_DEFAULT, name, FIRST_VERSION); }
 void *load(const char *name) { return answer = dlopen(name, RTLD_NOW); }
 """
 
@@ -169,6 +174,7 @@ def test_a_policy_set_before_install_and_after_uninstall(copy):
     path = copy("policy_program.so")
     program = f"""
 import ctypes
+weft.set_preemption(None)
 def order():
     record = []
     green = [weft.spawn(lambda: (library.nap({NAP_US}), record.append("call"))),

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from support import PROMPT_SECONDS, run_program, together
+from support import PROMPT_SECONDS, SYS_NANOSLEEP, run_program, together
 
 import weft
 
@@ -68,7 +68,6 @@ def spin(seconds=STALL):
 def nap_out_of_reach(holding_gil=False):
     """Sleep by the system call itself, which no hook sees."""
     libc = (ctypes.PyDLL if holding_gil else ctypes.CDLL)(None)
-    SYS_NANOSLEEP = 35
     libc.syscall(SYS_NANOSLEEP, (ctypes.c_long * 2)(0, int(STALL * 1e9)), None)
 
 
@@ -124,7 +123,7 @@ def tick():
     while not over:
         weft.sleep(0.001)
 def nap():
-    ctypes.PyDLL(None).syscall(35, (ctypes.c_long * 2)(0, 600_000_000), None)
+    ctypes.PyDLL(None).syscall(SYS_NANOSLEEP, (ctypes.c_long * 2)(0, 600_000_000), None)
 def match():
     re.match("(a+)+$", "a" * 25 + "b")
 def add():

@@ -276,9 +276,12 @@ def at_the_end():
         q.get(timeout=0.01)
     except queue.Empty:
         print("nothing came")
+    nothing_came.set()
     print(q.get())
 
+nothing_came = threading.Event()
 def put_later():
+    nothing_came.wait()
     time.sleep(0.02)
     q.put("something came")
 

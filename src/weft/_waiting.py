@@ -3,6 +3,9 @@
 Each thing is asked to call back when it is done, and what has called is taken from a queue.  What
 was asked of things that are not done in the end is taken back, so waiting again and again for the
 same ones leaves nothing behind.
+
+The queue is ours: `queue.SimpleQueue` of CPython up to 3.12 waits for ever when the time it is
+given passes before it begins to wait.
 """
 
 import time
@@ -15,11 +18,11 @@ from concurrent.futures import (
     Future,
 )
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from weft import _core
-from weft._core import GreenThread
+from weft._core import GreenThread, SimpleQueue
 
 Thing: TypeAlias = GreenThread[Any] | Future[Any]
 T = TypeVar("T", bound=Thing)

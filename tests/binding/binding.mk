@@ -8,12 +8,15 @@
 # that takes long to load.  It is linked twice, at any address and at a fixed one, as Debian's
 # python is.
 #
+# For another processor (cross.mk): CC, BINDING_DIR, BINDING_CPU, and BINDING_RUN, the emulator.
+#
 # It prints "ok <name>" for each test that passes, and dies if one does not.
 
 BUILD ?= build
 
 BINDING_MK := $(lastword $(MAKEFILE_LIST))
 BINDING_DIR ?= $(BUILD)/binding
+BINDING_CPU ?= x86_64
 # -iquote: a plain -I would give <pthread.h> our sched.h for its <sched.h>.
 BINDING_PLAIN := -std=gnu11 -O2 -g -Wall -Wextra -Werror -fvisibility=hidden -D_GNU_SOURCE \
                  -pthread -MMD -iquote src/core/binding
@@ -33,7 +36,7 @@ BINDING_OBJECTS := $(addprefix $(BINDING_DIR)/,ours.so preload.so provider.so sl
 binding-test: $(BINDING_TESTS) $(BINDING_OBJECTS)
 	@passed=0; failed=0; \
 	for test in $(BINDING_TESTS); do \
-	    $$test $(abspath $(BINDING_DIR)) >$$test.log 2>&1 || \
+	    $(BINDING_RUN) $$test $(BINDING_DIR) >$$test.log 2>&1 || \
 	        { failed=$$((failed + 1)); echo "$$test:"; cat $$test.log; }; \
 	    passed=$$((passed + $$(grep -c '^ok ' $$test.log))); \
 	done; \
@@ -49,7 +52,7 @@ $(BINDING_DIR)/test_got_fixed: BINDING_POSITION := -fno-pie -no-pie
 $(BINDING_TESTS): tests/binding/test_got.c $(BINDING_DIR)/provider.so
 	$(CC) $(BINDING_CFLAGS) $(BINDING_POSITION) -Wl,-rpath,'$$ORIGIN' -o $@ $^
 
-OURS := $(addprefix $(BINDING_DIR)/,got.o got_record.o policy.o elf_object.o thunk_x86_64.o got_ours.o)
+OURS := $(addprefix $(BINDING_DIR)/,got.o got_record.o policy.o elf_object.o tls_descriptor.o thunk_$(BINDING_CPU).o got_ours.o)
 
 $(BINDING_DIR)/ours.so: $(OURS)
 	$(CC) $(BINDING_CFLAGS) -shared -Wl,-z,now -o $@ $^

@@ -15,8 +15,14 @@ extern volatile int resolving; /* the provider's */
 static void dawdle(void)
 {
     struct timespec time = {.tv_nsec = 20000000};
+#if defined(__x86_64__)
     long result = SYS_nanosleep;
     __asm__ volatile("syscall" : "+a"(result) : "D"(&time), "S"(NULL) : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+    register long number __asm__("x8") = SYS_nanosleep, left __asm__("x1") = 0;
+    register void *result __asm__("x0") = &time;
+    __asm__ volatile("svc 0" : "+r"(result) : "r"(number), "r"(left) : "memory");
+#endif
 }
 
 static int twice(int number)

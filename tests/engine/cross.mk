@@ -1,7 +1,8 @@
-# cross.mk - the engine's tests on processors and systems that this machine is not.
+# cross.mk - tests on processors and systems that this machine is not.
 #
-#   test-aarch64   everything but test_context, which is x86-64's own, under qemu's user emulation;
-#                  then the book's green_threads.py, on a Python that tools/aarch64.sh unpacks
+#   test-aarch64   under qemu's user emulation: the engine's tests but test_context, which is x86-64's own; then, in
+#                  a Debian system that tools/aarch64.sh unpacks, got.c's, the book's green_threads.py, and weft itself,
+#                  compiled here, with all of the Python tests that can pass there: takes half an hour
 #   test-windows   the switch (test_switch) and nothing else, under wine
 #   test-macos     assembles the switch for macOS; it cannot be run here
 #
@@ -24,7 +25,11 @@ test-aarch64:
 	    ENGINE_CONTEXT=src/core/engine/context_aarch64.S \
 	    ENGINE_SKIP=tests/engine/test_context.c \
 	    ENGINE_EXTRA=-DWF_EMULATED ENGINE_RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
-	@tools/aarch64.sh
+	@tools/aarch64.sh book
+	@$(MAKE) --no-print-directory -f $(BINDING_MK) binding-test \
+	    CC=aarch64-linux-gnu-gcc BINDING_DIR=$(CROSS_DIR)/aarch64-binding \
+	    BINDING_CPU=aarch64 BINDING_RUN="tools/aarch64.sh run"
+	@tools/aarch64.sh test
 
 # The rest of the engine is made of Linux: epoll, eventfd, mmap.
 WINDOWS_SOURCES := tests/engine/test_switch.c src/core/engine/base.c \

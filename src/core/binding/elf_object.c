@@ -7,24 +7,15 @@
  *   JUMP_SLOT  a call through the PLT; bound at load (-z now) or at the first call;
  *   GLOB_DAT   a call or an address through the GOT (-fno-plt, Rust, `&read` in PIC);
  *   ABSOLUTE   an address in initialised data (a table of functions, as SQLite's).
- * An addend other than 0 means "somewhere behind the symbol", which no function call uses.
+ * A fourth, a descriptor, makes it write a function of its own, and what to tell that function.
+ * An addend other than 0 means "somewhere behind the symbol", which no function call uses, but variables do.
  */
 #include "elf_object.h"
 
+#include "cpu.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
-
-#if defined(__x86_64__)
-enum { JUMP_SLOT = R_X86_64_JUMP_SLOT, GLOB_DAT = R_X86_64_GLOB_DAT, ABSOLUTE = R_X86_64_64 };
-#elif defined(__aarch64__)
-enum {
-    JUMP_SLOT = R_AARCH64_JUMP_SLOT,
-    GLOB_DAT = R_AARCH64_GLOB_DAT,
-    ABSOLUTE = R_AARCH64_ABS64,
-};
-#else
-#error "elf_object.c: name this CPU's relocation types here"
-#endif
 
 enum { DATA, CALLS, TABLES }; /* indices of wf_elf_object.relocations */
 
@@ -109,6 +100,7 @@ bool wf_elf_read(struct wf_elf_object *object, const struct dl_phdr_info *info)
         .name = info->dlpi_name,
         .segments = info->dlpi_phdr,
         .segment_count = info->dlpi_phnum,
+        .tls_module = info->dlpi_tls_modid,
     };
     for (size_t i = 0; i < object->segment_count; i++)
         if (object->segments[i].p_type == PT_DYNAMIC)
@@ -122,11 +114,27 @@ bool wf_elf_read(struct wf_elf_object *object, const struct dl_phdr_info *info)
 
 /* ---- imports ---- */
 
+static bool read_descriptor(const struct wf_elf_object *object, const ElfW(Rela) *relocation,
+                            struct wf_elf_import *import)
+{
+    const ElfW(Sym) *symbol = &object->symbols[ELF64_R_SYM(relocation->r_info)];
+    bool named = symbol != object->symbols;
+    if (named && symbol->st_shndx == SHN_UNDEF)
+        return false;
+
+    import->name = WF_ELF_TLS_DESCRIPTOR;
+    import->slot = (uintptr_t *)(object->base + relocation->r_offset);
+    import->tls_offset = (named ? symbol->st_value : 0) + (size_t)relocation->r_addend;
+    return true;
+}
+
 static bool read_import(const struct wf_elf_object *object, const ElfW(Rela) *relocation,
                         struct wf_elf_import *import)
 {
     unsigned type = ELF64_R_TYPE(relocation->r_info);
-    if ((type != JUMP_SLOT && type != GLOB_DAT && type != ABSOLUTE) || relocation->r_addend != 0)
+    if (type == WF_TLS_DESCRIPTOR)
+        return read_descriptor(object, relocation, import);
+    if ((type != WF_JUMP_SLOT && type != WF_GLOB_DAT && type != WF_ABSOLUTE) || relocation->r_addend != 0)
         return false;
 
     const ElfW(Sym) *symbol = &object->symbols[ELF64_R_SYM(relocation->r_info)];

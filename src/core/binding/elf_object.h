@@ -9,7 +9,7 @@
  * Nothing is copied, and nothing is changed here.  A struct wf_elf_object is valid while the
  * object cannot be unloaded: inside the callback of dl_iterate_phdr, which holds ld.so's lock.
  *
- * Relocation types and the other marks of a CPU are named in elf_object.c and nowhere else.
+ * Relocation types are a processor's: cpu.h names them.
  */
 #ifndef WF_ELF_OBJECT_H
 #define WF_ELF_OBJECT_H
@@ -32,15 +32,20 @@ struct wf_elf_object {
     const ElfW(Dyn) *dynamic;
     const ElfW(Sym) *symbols;   /* imports and exports alike; entry 0 is nobody */
     const char *strings;
+    size_t tls_module;          /* ld.so's number for its thread-local variables; 0: it has none */
     const uint32_t *gnu_hash;   /* one of the two may be missing */
     const uint32_t *sysv_hash;
     struct wf_elf_relocations relocations[2]; /* DT_RELA (data), DT_JMPREL (calls) */
 };
 
+/* The name under which the descriptors of an object's own thread-local variables (tls_descriptor.h) are met. */
+#define WF_ELF_TLS_DESCRIPTOR "(thread-local variable)"
+
 /* A position among an object's imports.  All zero before the first. */
 struct wf_elf_import {
     const char *name;           /* the symbol, without version */
     uintptr_t *slot;            /* aligned, so that one store replaces it */
+    size_t tls_offset;          /* of a descriptor: where the variable is among the object's */
     size_t table, next;
 };
 

@@ -41,8 +41,10 @@
  */
 #include "got.h"
 
+#include "cpu.h"
 #include "elf_object.h"
 #include "got_record.h"
+#include "tls_descriptor.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -465,11 +467,21 @@ static bool has_thread_locals(const struct wf_elf_object *object)
 }
 
 /* The object finds its thread-local variables without asking anybody: by an offset from the thread pointer, or by a
- * descriptor (-mtls-dialect=gnu2). */
+ * descriptor, on a processor where we do not answer for these (-mtls-dialect=gnu2). */
 static void note_unkept(const struct wf_elf_object *object)
 {
     const char *slash = strrchr(object->name, '/');
     snprintf(got.unkept, sizeof got.unkept, "%s", slash != NULL ? slash + 1 : object->name);
+}
+
+/* What a hook for descriptors is to know of one. */
+static bool note_descriptor(const struct wf_elf_object *object, const struct wf_elf_import *import,
+                            const struct wf_hook *hook)
+{
+    if (hook_address(hook) != (uintptr_t)WF_CPU_TLS_RESOLVER || wf_tls_descriptor_note(object, import))
+        return true;
+    got.failure = "too many descriptors of thread-local variables";
+    return false;
 }
 
 static bool catch_slots(const struct wf_elf_object *object)
@@ -488,9 +500,13 @@ static bool catch_slots(const struct wf_elf_object *object)
     record->policy = policy_of(object);
     while (wf_elf_next_import(object, &import)) {
         const struct wf_hook *hook = hook_for(object, import.name);
+        bool for_variables = hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL;
+        if (for_variables && record->policy == WF_POLICY_OWN_THREAD_LOCALS
+            && !note_descriptor(object, &import, hook))
+            return false;
         if (hook != NULL && !catch_slot(object, record, import.slot, hook))
             return false;
-        asks = asks || (hook != NULL && hook->class == WF_HOOK_THREAD_LOCAL);
+        asks = asks || for_variables;
     }
     if (record->policy == WF_POLICY_OWN_THREAD_LOCALS && !asks && has_thread_locals(object))
         note_unkept(object);

@@ -1,9 +1,7 @@
-/* native.c - see native.h.
- *
- * The marks of the CPU: the names of two registers, and what a call instruction looks like.
- */
+/* native.c - see native.h. */
 #include "native.h"
 
+#include "cpu.h"
 #include "task_syscall.h"
 
 #include "../engine/base.h"
@@ -19,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #define STACK_WORDS 1024
@@ -48,16 +45,16 @@ static struct {
 
 static void handler(int signal, siginfo_t *info, void *context)
 {
-    const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     pid_t self = (pid_t)syscall(SYS_gettid);
     int error = errno;
 
     (void)signal;
     (void)info;
     if (atomic_compare_exchange_strong(&sample.asked, &self, 0)) {
-        sample.place.pc = (uintptr_t)registers[REG_RIP];
-        sample.place.sp = (uintptr_t)registers[REG_RSP];
-        sample.place.words = copy_words(sample.place.stack, sample.place.sp, STACK_WORDS);
+        sample.place.pc = wf_cpu_pc(context);
+        sample.place.sp = wf_cpu_sp(context);
+        sample.place.stack[0] = wf_cpu_link(context); /* as if it had been pushed */
+        sample.place.words = 1 + copy_words(sample.place.stack + 1, sample.place.sp, STACK_WORDS - 1);
         sem_post(&sample.answered);
     }
     errno = error;
@@ -156,19 +153,6 @@ static bool is_code(const struct code *code, uintptr_t address)
     return false;
 }
 
-/* Does a call end here?  E8 and four bytes; or FF, with 2 in the middle bits of the next byte, two to seven bytes. */
-static bool follows_call(uintptr_t address)
-{
-    const unsigned char *end = (const unsigned char *)address;
-
-    if (end[-5] == 0xE8)
-        return true;
-    for (int len = 2; len <= 7; len++)
-        if (end[-len] == 0xFF && (end[1 - len] >> 3 & 7) == 2)
-            return true;
-    return false;
-}
-
 static const void *libc_base(void)
 {
     static const void *base;
@@ -194,9 +178,11 @@ static bool is_python_calling(const Dl_info *info)
 
 static bool named_caller(const struct place *place, const struct code *code, Dl_info *info)
 {
-    for (size_t i = 0; i < place->words; i++)
-        if (is_code(code, place->stack[i]) && follows_call(place->stack[i]) && named(place->stack[i] - 1, info))
+    for (size_t i = 0; i < place->words; i++) {
+        uintptr_t address = wf_cpu_return_address(place->stack[i]);
+        if (is_code(code, address) && wf_cpu_follows_call(address) && named(address - 1, info))
             return !is_python_calling(info);
+    }
     return false;
 }
 

@@ -76,7 +76,7 @@ struct wf_quiet_waiter {
 struct wf_worker {
     struct wf_fiber *current;
     size_t live;              /* fibers besides the root */
-    size_t active;            /* live, and the root if it is in a scope; 0: hooks pass straight through */
+    size_t active;            /* live, and the root if it is in a scope or was cancelled; 0: hooks pass straight through */
     unsigned passing;         /* > 0: in a signal handler or finalizing: hooks pass straight through */
     unsigned since_poll;      /* switches since the last look (I3) */
     unsigned ready_calls;     /* hooked calls that found their descriptor ready since the last switch */
@@ -210,7 +210,8 @@ void wf_yield_after_look(struct wf_worker *worker);
  * the GIL. */
 void wf_sched_update_cancel(struct wf_fiber *fiber);
 
-/* The root has entered its first scope, or left its last. */
+/* The root has entered its first scope, or left its last, or is to be cancelled: what it waits for next must see that,
+ * even if there is no green thread left by then. */
 void wf_sched_note_scopes(struct wf_worker *worker);
 /* Somebody has done much without parking: with a virtual clock, time may have to pass for that. */
 void wf_sched_pass_time(void);

@@ -111,7 +111,7 @@ void wf_sched_note_scopes(struct wf_worker *worker)
     struct wf_belongings *own = worker->root ? wf_fiber_has(worker->root) : NULL;
     size_t before = worker->active;
 
-    worker->active = worker->live + (own != NULL && own->scopes != NULL);
+    worker->active = worker->live + (own != NULL && (own->scopes != NULL || wf_cancel_is_possible(worker->root)));
     if (before == 0 && worker->active > 0)
         wf_tell_busy();
 }

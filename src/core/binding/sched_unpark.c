@@ -50,6 +50,8 @@ void wf_unpark(struct wf_fiber *fiber, uint64_t park_id)
 /* A park that goes on has its timer set for the old moment; it shall begin anew. */
 static void see_cancel(struct wf_worker *worker, struct wf_fiber *fiber)
 {
+    if (fiber == worker->root)
+        wf_sched_note_scopes(worker);
     if (fiber->state == WF_PARKED && !fiber->shielded)
         make_runnable(worker, fiber, atomic_load(&fiber->cancel_at_ns) == 0 ? WF_INTERRUPTED : WF_WOKEN);
 }

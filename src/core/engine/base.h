@@ -41,6 +41,16 @@ __attribute__((noreturn, cold)) void wf_panic(const char *where, const char *fac
 #define wf_check(cond, fact) ((void)0)
 #endif
 
+/* The least page a kernel may have here, and the largest. */
+#define WF_PAGE_SIZE 4096
+#ifndef WF_MOST_PAGE_SIZE
+#ifdef __aarch64__
+#define WF_MOST_PAGE_SIZE 65536
+#else
+#define WF_MOST_PAGE_SIZE 4096
+#endif
+#endif
+
 /* A deadline that never comes. */
 #define WF_NEVER INT64_MAX
 

@@ -4,11 +4,11 @@
  *
  *     guard         GUARD_SIZE           no access
  *     C stack       pool->size           plus the lower part of the home page
- *     home page     WF_PAGE_SIZE         holds top and header, at HOME_OFFSET + colour
+ *     home page     WF_MOST_PAGE_SIZE    holds top and header, at HOME_OFFSET + colour
  *     chunk         WF_STACK_CHUNK_SIZE  plus the upper part of the home page
  *
- * The chunk ends where the next cell's guard begins, so running off either end of a
- * cell is noticed.
+ * All four are whole pages, whatever the size of a page.  The chunk ends where the next cell's guard
+ * begins, so running off either end of a cell is noticed.
  *
  * Guards.  MADV_GUARD_INSTALL (Linux 6.13) marks the page without splitting the slab's
  * mapping: a million guards fit under vm.max_map_count.  Where the kernel refuses it
@@ -61,6 +61,9 @@ _Static_assert(HOME_OFFSET + COLOUR_RANGE - COLOUR_STEP + WF_STACK_HEADER_SIZE +
 _Static_assert(HOME_OFFSET % 64 == 0 && COLOUR_STEP % 64 == 0 && WF_STACK_HEADER_SIZE % 64 == 0,
                "top and chunk start on a cache line");
 
+_Static_assert(GUARD_SIZE % WF_MOST_PAGE_SIZE == 0 && WF_STACK_CHUNK_SIZE % WF_MOST_PAGE_SIZE == 0,
+               "guard and chunk are whole pages");
+
 /* More than any processor can address, and small enough to be added to. */
 #define SIZE_LIMIT ((size_t)1 << 48)
 
@@ -105,7 +108,7 @@ bool wf_stack_owns(const void *address)
 
 static size_t cell_size(const struct wf_stack_pool *pool)
 {
-    return GUARD_SIZE + pool->size + WF_PAGE_SIZE + WF_STACK_CHUNK_SIZE;
+    return GUARD_SIZE + pool->size + WF_MOST_PAGE_SIZE + WF_STACK_CHUNK_SIZE;
 }
 
 static char *map_slab(size_t bytes)
@@ -251,7 +254,7 @@ void wf_stack_pool_init(struct wf_stack_pool *pool, size_t size, size_t slab_cel
     if (size > SIZE_LIMIT)
         size = SIZE_LIMIT; /* cannot be mapped either; keeps the sums below from overflowing */
     *pool = (struct wf_stack_pool){
-        .size = (size + WF_PAGE_SIZE - 1) & ~(size_t)(WF_PAGE_SIZE - 1),
+        .size = (size + WF_MOST_PAGE_SIZE - 1) & ~(size_t)(WF_MOST_PAGE_SIZE - 1),
         .slab_cells = slab_cells,
     };
 }

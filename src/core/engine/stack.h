@@ -9,7 +9,8 @@
  * The C stack grows down and CPython's data-stack chunk grows up from the
  * *same* page (the home page), with the header between them: a green
  * thread that is parked a few calls deep then occupies one page of memory.
- * The rest of the cell is address space that nobody has touched.
+ * The rest of the cell is address space that nobody has touched.  Where pages are larger than 4 KiB the
+ * home page is the first 4 KiB of one, and memory goes by those.
  *
  * Within the home page the header's place is coloured (moved by a few cache
  * lines from one stack to the next), so that a thousand stacks do not fight over the
@@ -29,7 +30,6 @@
 
 #include "base.h"
 
-#define WF_PAGE_SIZE 4096
 #define WF_STACK_HEADER_SIZE 512  /* of which struct wf_stack is the first part; the rest is the owner's */
 /* More than any frame in sight: select.select has one of 51 KiB, which would step over a single page into the
  * neighbour's data stack.  Guarding 16 pages takes as long as guarding one. */
@@ -50,7 +50,7 @@ struct wf_stack {
 };
 
 struct wf_stack_pool {
-    size_t size;              /* bytes of C stack, a multiple of the page size */
+    size_t size;              /* bytes of C stack, a multiple of the largest page size */
     size_t slab_cells;        /* cells to reserve at a time */
     struct wf_stack *free;    /* released stacks, last in, first out: the warmest first */
     char *slab_next, *slab_end; /* cells of the newest slab not yet cut */
