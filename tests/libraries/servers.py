@@ -162,7 +162,7 @@ def postgresql() -> Iterator[Environment]:
         ]
         command: Command = [
             *(initdb.with_name("postgres"), "-D", data, "-p", str(port), "-k", folder),
-            *("--listen_addresses=127.0.0.1", "--max_connections=300", "--shared_buffers=32MB"),
+            *("--listen_addresses=127.0.0.1", "--max_connections=1000", "--shared_buffers=32MB"),
             *("--fsync=off", "--dynamic_shared_memory_type=mmap"),
         ]
         # Its backends leave the process group, and only it can end them: SIGQUIT, "at once".
