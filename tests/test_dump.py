@@ -87,7 +87,7 @@ def test_one_of_threading(installed, gate):
     thread.join()
 
 
-def test_one_that_has_not_begun(gate):
+def test_one_that_has_not_begun(gate, cooperative):
     thread = weft.spawn(gate.wait)
     told = dumped()[1][thread.name]
     assert (told["state"], told["stack"], told["waits"]) == ("new", [], None)
@@ -305,6 +305,15 @@ def test_a_crowd_is_one_paragraph(gate):
     assert told.count("Condition.wait") == 1
     assert f"... and 496 more, up to {threads[-1].name}, for" in told
     assert len(told) < 10_000
+
+
+def test_the_oldest_come_first(gate):
+    short, older = weft.spawn(int), weft.spawn(gate.wait)
+    short.join()
+    younger = weft.spawn(gate.wait)  # where the short one was
+    settle()
+    told = text()
+    assert told.index(older.name) < told.index(younger.name)
 
 
 def test_the_heading(gate):

@@ -770,6 +770,7 @@ def _snapshot() -> tuple[
     list[
         tuple[
             int,
+            int,
             Literal["root", "spawned", "threading"],
             GreenThread[Any] | None,
             Literal["new", "runnable", "running", "parked"],
@@ -782,9 +783,9 @@ def _snapshot() -> tuple[
     tuple[int, int, int],
     bool,
 ]:
-    """What there is, for `_snapshot`: green threads (ident, kind, handle, state, park, place of the
-    spawn, native id of the OS thread), workers, the offload pool (alive, idle, queued), and
-    whether the watchdog runs.  Does not park.
+    """What there is, for `_snapshot`: green threads, the oldest first (serial number, ident, kind,
+    handle, state, park, place of the spawn, native id of the OS thread), workers, the offload pool
+    (alive, idle, queued), and whether the watchdog runs.  Does not park.
     """
 
 def _has_worker() -> bool:

@@ -82,7 +82,7 @@ def take() -> Snapshot:
     by_ident = threading._active  # type: ignore[attr-defined]
     own = threading.get_ident()
     threads = []
-    for ident, kind, green, state, park, spawned, native_id in fibers:
+    for _, ident, kind, green, state, park, spawned, native_id in fibers:
         named = green if green is not None else by_ident.get(ident)
         frame = frames.pop(ident, None)
         if ident == own:

@@ -134,8 +134,9 @@ static PyObject *fiber_tuple(struct wf_fiber *fiber, int64_t now_ns)
 {
     PyObject *green = fiber->kind == WF_GREEN ? (PyObject *)fiber->green : NULL;
 
-    return Py_BuildValue("ksOsNNi", ident_of(fiber), kind_text(fiber), green ? green : Py_None, state_text(fiber),
-                         park_of(fiber, now_ns), spawn_place(fiber), (int)fiber->worker->tid);
+    return Py_BuildValue("KksOsNNi", (unsigned long long)fiber->serial, ident_of(fiber), kind_text(fiber),
+                         green ? green : Py_None, state_text(fiber), park_of(fiber, now_ns), spawn_place(fiber),
+                         (int)fiber->worker->tid);
 }
 
 struct fiber_list {
@@ -158,11 +159,12 @@ static int append_fiber(struct wf_fiber *fiber, void *arg)
     return result;
 }
 
+/* The oldest first: memory is used again, and so in no order. */
 static PyObject *fiber_list(void)
 {
     struct fiber_list list = {PyList_New(0), wf_now_ns()};
 
-    if (list.list != NULL && wf_fiber_each(append_fiber, &list) < 0)
+    if (list.list != NULL && (wf_fiber_each(append_fiber, &list) < 0 || PyList_Sort(list.list) < 0))
         Py_CLEAR(list.list);
     return list.list;
 }
