@@ -29,7 +29,12 @@ def pytest_addoption(parser):
     )
 
 
+# The standard error that people see; that of a test is captured, and lost with the process.
+SEEN_STDERR = pytest.StashKey[int]()
+
+
 def pytest_configure(config):
+    config.stash[SEEN_STDERR] = os.dup(2)  # nothing is captured yet
     if seconds := config.getoption("--time-slice"):
         weft.set_preemption(seconds)
 
@@ -43,7 +48,8 @@ def _time_limit(request):
     seconds = 10 if request.node.get_closest_marker("slow") else 1
     before = signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(TEST_SECONDS * seconds)
-    faulthandler.dump_traceback_later(STUCK_SECONDS * seconds, exit=True, file=sys.__stderr__)
+    stderr = request.config.stash[SEEN_STDERR]
+    faulthandler.dump_traceback_later(STUCK_SECONDS * seconds, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
