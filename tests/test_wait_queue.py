@@ -6,6 +6,7 @@ in both orders before the one who waits has run.
 
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import queue
 import sys
@@ -221,17 +222,18 @@ def test_waits_leave_no_memory_behind(name, cooperative):
     assert blocks() - before < 40
 
 
+def wait_and_tell(condition, holds):
+    """Wait, and note whether the lock is held when that is over."""
+    with condition:
+        try:
+            condition.wait()
+        finally:
+            holds.append(condition._is_owned())
+
+
 def test_a_condition_holds_its_lock_when_it_is_cancelled():
     condition, holds = weft.Condition(weft.Lock()), []
-
-    def wait():
-        with condition:
-            try:
-                condition.wait()
-            finally:
-                holds.append(condition._is_owned())
-
-    thread = start(wait)
+    thread = start(functools.partial(wait_and_tell, condition, holds))
     thread.cancel()
     assert not had(thread)
     assert holds == [True]
@@ -240,15 +242,7 @@ def test_a_condition_holds_its_lock_when_it_is_cancelled():
 
 def test_a_condition_holds_its_lock_when_it_is_cancelled_while_taking_it_back(cooperative):
     condition, holds = weft.Condition(weft.Lock()), []
-
-    def wait():
-        with condition:
-            try:
-                condition.wait()
-            finally:
-                holds.append(condition._is_owned())
-
-    thread = start(wait)
+    thread = start(functools.partial(wait_and_tell, condition, holds))
     with condition:
         condition.notify()
         settle()  # it has been notified, and now wants the lock

@@ -64,6 +64,7 @@ class Suite:
     name: str
     library: str  # with its version
     packages: tuple[str, ...] = ()  # what else pip installs
+    wheel: str = ""  # what pip installs of it, where that is another project
     tests: str = "tests"  # where they are in the source distribution, or,
     installed: bool = False  # if they are installed with the library, in site-packages
     helpers: str = ""  # a folder beside them that they import
@@ -77,7 +78,7 @@ SUITES = [
     Suite(
         "psycopg2",
         "psycopg2==2.9.13",
-        ("psycopg2-binary==2.9.13",),
+        wheel="psycopg2-binary==2.9.13",
         server="postgresql",
         variables=(
             ("PSYCOPG2_TESTDB", "postgres"),
@@ -116,8 +117,7 @@ SUITES = [
 def provide(suite: Suite, folder: Path) -> Path:
     """Install what the suite needs; the folder its tests are relative to."""
     tools = ("pytest", "pytest-timeout", "pytest-asyncio")
-    library = () if suite.name == "psycopg2" else (suite.library,)  # its wheel is another project
-    environment.install_packages((*tools, *library, *suite.packages))
+    environment.install_packages((*tools, suite.wheel or suite.library, *suite.packages))
     if suite.installed:
         return Path(sysconfig.get_path("platlib"))
     command = ["download", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]

@@ -65,7 +65,21 @@ PyObject *wf_green_join(struct wf_green *self, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-/* Waits as one who will take the exception, so that it need not be reported. */
+/* What a Future that was cancelled raises. */
+static void raise_cancelled_error(PyObject *cancelled)
+{
+    PyObject *futures = PyImport_ImportModule("concurrent.futures"), *error;
+
+    error = futures ? PyObject_CallMethod(futures, "CancelledError", NULL) : NULL;
+    Py_XDECREF(futures);
+    if (error == NULL)
+        return;
+    PyException_SetCause(error, Py_NewRef(cancelled));
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+}
+
+/* Waits as one who will take the exception, so that it need not be reported.  0: there is an outcome; -1 with an exception. */
 static int collect(struct wf_green *self, const char *function, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *kwnames)
 {
@@ -86,22 +100,11 @@ static int collect(struct wf_green *self, const char *function, PyObject *const 
         PyErr_SetString(PyExc_RuntimeError, "the green thread did not survive os.fork()");
         return -1;
     }
+    if (self->cancelled) {
+        raise_cancelled_error(self->outcome);
+        return -1;
+    }
     return 0;
-}
-
-/* What a Future that was cancelled raises. */
-static PyObject *raise_cancelled_error(PyObject *cancelled)
-{
-    PyObject *futures = PyImport_ImportModule("concurrent.futures"), *error;
-
-    error = futures ? PyObject_CallMethod(futures, "CancelledError", NULL) : NULL;
-    Py_XDECREF(futures);
-    if (error == NULL)
-        return NULL;
-    PyException_SetCause(error, Py_NewRef(cancelled));
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
-    return NULL;
 }
 
 const char wf_green_result_doc[] = PyDoc_STR(
@@ -114,8 +117,6 @@ PyObject *wf_green_result(struct wf_green *self, PyObject *const *args, Py_ssize
 {
     if (collect(self, "result", args, nargs, kwnames) < 0)
         return NULL;
-    if (self->cancelled)
-        return raise_cancelled_error(self->outcome);
     if (self->failed) {
         PyErr_SetObject((PyObject *)Py_TYPE(self->outcome), self->outcome);
         return NULL;
@@ -133,7 +134,5 @@ PyObject *wf_green_exception(struct wf_green *self, PyObject *const *args, Py_ss
 {
     if (collect(self, "exception", args, nargs, kwnames) < 0)
         return NULL;
-    if (self->cancelled)
-        return raise_cancelled_error(self->outcome);
     return Py_NewRef(self->failed ? self->outcome : Py_None);
 }
